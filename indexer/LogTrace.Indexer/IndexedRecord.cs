@@ -1,0 +1,42 @@
+using LogTrace.Records;
+
+namespace LogTrace.Indexer;
+
+/// <summary>A record with its identity, its source position and the fields derived from it (DESIGN.md section 5): what both stores keep and what chains are built from.</summary>
+public sealed class IndexedRecord
+{
+    public required TraceRecord Record { get; init; }
+
+    /// <summary>Primary key in both stores: where the line was read, see <see cref="Transport.SourceFile.RecordIdAt"/>.</summary>
+    public UInt128 RecordId { get; init; }
+
+    /// <summary>128-bit hash of the line's bytes: equal lines of one trace are one record delivered again.</summary>
+    public UInt128 LineHash { get; init; }
+
+    public required string SourceFile { get; init; }
+    public long SourceOffset { get; init; }
+
+    /// <summary>Microseconds since the epoch at which the indexer took the record.</summary>
+    public long IngestedMicros { get; init; }
+
+    public string? Service { get; set; }
+    public RecordKind Kind { get; init; }
+
+    /// <summary>When the work began: the time of logging less the duration for calls and requests, the time of logging for events.</summary>
+    public long StartMicros { get; init; }
+
+    public bool IsError { get; init; }
+    public long? CodeNumber { get; init; }
+    public string? Route { get; init; }
+
+    /// <summary>The action normalised so that equal work is equal text: SQL without literals, URL without ids and query.</summary>
+    public string? ActionKey { get; init; }
+
+    public string? ErrorKey { get; init; }
+
+    /// <summary>The target of a call: from host, URL or instance name.</summary>
+    public string? Peer { get; init; }
+
+    /// <summary><c>Name=value</c> of extra's scalar members, bounded.</summary>
+    public IReadOnlyList<string> Tags { get; init; } = [];
+}

@@ -1,0 +1,76 @@
+namespace LogTrace.Indexer.Store;
+
+/// <summary>One trace's chain as stored: what lists, searches and dashboards need without building the chain again. Derived data, rewritten whenever late records arrive.</summary>
+public sealed record ChainDocument
+{
+    public required string TraceId { get; init; }
+
+    /// <summary>Microseconds since the epoch.</summary>
+    public long StartMicros { get; init; }
+    public long DurationMicros { get; init; }
+    public string? EntryService { get; init; }
+    public string? EntryAction { get; init; }
+    public string? EntryCode { get; init; }
+    public IReadOnlyList<string> Services { get; init; } = [];
+
+    /// <summary>Distinct <c>caller&gt;callee</c> pairs.</summary>
+    public IReadOnlyList<string> Edges { get; init; } = [];
+
+    public int RecordCount { get; init; }
+    public int NodeCount { get; init; }
+    public int Depth { get; init; }
+    public int PlaceholderCount { get; init; }
+    public long GapCount { get; init; }
+    public int CalleeOnlyCount { get; init; }
+    public int LikelyLossCount { get; init; }
+    public int AmbiguousCount { get; init; }
+    public int ErrorCount { get; init; }
+    public int AlarmCount { get; init; }
+    public bool Debug { get; init; }
+    public bool Sampled { get; init; }
+    public string? Uid { get; init; }
+    public bool Complete { get; init; }
+    public bool Resolved { get; init; }
+
+    /// <summary>Microseconds since the epoch: the newest record's time of logging.</summary>
+    public long LastRecordMicros { get; init; }
+
+    /// <summary>The drawn rows as a JSON array, the first 5,000.</summary>
+    public string RowsJson { get; init; } = "[]";
+    public int RowsTotal { get; init; }
+
+    public IReadOnlyList<CallDocument> Calls { get; init; } = [];
+}
+
+/// <summary>One call that crosses a process boundary, placeholders included: dependency graph, slow resources and loss by service are aggregations over these.</summary>
+public sealed record CallDocument
+{
+    /// <summary>128-bit hash of (trace_id, rpc_id, execution).</summary>
+    public UInt128 Id { get; init; }
+    public required string TraceId { get; init; }
+    public required string RpcId { get; init; }
+    public int Execution { get; init; }
+    public long StartMicros { get; init; }
+    public string? EntryService { get; init; }
+    public string? EntryAction { get; init; }
+    public string? Caller { get; init; }
+    public string? Callee { get; init; }
+    public string? Peer { get; init; }
+
+    /// <summary>What was called: http, mysql, redis, kafka, ...</summary>
+    public string? Kind { get; init; }
+    public string? ActionKey { get; init; }
+    public long? DurationMicros { get; init; }
+
+    /// <summary>Caller's duration less callee's, where both sides have a record.</summary>
+    public long? NetworkMicros { get; init; }
+    public bool IsError { get; init; }
+
+    /// <summary>none, placeholder, callee_only, foreign or irregular.</summary>
+    public string LossState { get; init; } = "none";
+
+    /// <summary>Missing numbers in the callee's scope.</summary>
+    public long GapCount { get; init; }
+    public string? CallerHost { get; init; }
+    public string? CalleeHost { get; init; }
+}
