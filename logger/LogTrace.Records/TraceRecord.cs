@@ -113,6 +113,9 @@ public sealed class TraceRecord
     /// <summary>Fields whose value could not be read as the field's type; the value is kept under extra. Null when there are none.</summary>
     public IReadOnlyList<string>? UnreadableFields { get; set; }
 
+    /// <summary>The bytes of the line that the record was read from; empty for a record made in code.</summary>
+    public ReadOnlyMemory<byte> SourceLine => _line;
+
     /// <summary>Text of a string field (or the JSON of extra), null when the record has none. Number and boolean fields have properties of their own.</summary>
     public string? Text(RecordField field)
     {

@@ -21,7 +21,10 @@ public interface ITraceStore : IAsyncDisposable
     /// <summary>All records of a trace, in no particular order; empty when there are none. Sees every record written before the call.</summary>
     Task<IReadOnlyList<IndexedRecord>> GetTraceAsync(string traceId, CancellationToken cancellationToken);
 
-    /// <summary>Chains that match, newest first.</summary>
+    /// <summary>The chain document of a trace with its rows and calls; null when it has none. Of two documents (two instances began one trace) the one with more records.</summary>
+    Task<ChainDocument?> GetChainAsync(string traceId, CancellationToken cancellationToken);
+
+    /// <summary>Chains that match, by start, newest first. They come without what only the view of one chain needs: <see cref="ChainDocument.RowsJson"/> is <c>[]</c> and <see cref="ChainDocument.Calls"/> empty.</summary>
     Task<IReadOnlyList<ChainDocument>> FindChainsAsync(TraceQuery query, CancellationToken cancellationToken);
 
     /// <summary>
@@ -43,18 +46,36 @@ public sealed record RefusedRecord(IndexedRecord Record, string Reason);
 
 public sealed record StoreCounts(long Records, long Chains);
 
-/// <summary>What to look for; null or empty means any.</summary>
+/// <summary>What to look for; null or empty means any. A chain has to meet all that is said.</summary>
 public sealed record TraceQuery
 {
+    /// <summary>Name of a service that takes part, exactly.</summary>
     public string? Service { get; init; }
+
+    /// <summary>Part of the entry action, capital and small ASCII letters alike; no character is a wildcard.</summary>
     public string? Action { get; init; }
+
+    /// <summary>The user, exactly.</summary>
     public string? Uid { get; init; }
+
+    /// <summary>The whole trace_id; or words (split at blanks), each of which stands as a word in the msg of one and the same record of the trace, capital and small ASCII letters alike.</summary>
     public string? Text { get; init; }
+
+    /// <summary>Earliest start, inclusive.</summary>
     public long? FromMicros { get; init; }
+
+    /// <summary>Latest start, exclusive.</summary>
     public long? ToMicros { get; init; }
+
+    /// <summary>Shortest duration, inclusive.</summary>
     public long? MinDurationMicros { get; init; }
+
+    /// <summary>True: only chains with an error_count above 0; false: only chains without errors.</summary>
     public bool? HasErrors { get; init; }
+
     public bool? Complete { get; init; }
+
+    /// <summary>Most chains to return, 1 to 1,000.</summary>
     public int Limit { get; init; } = 50;
 }
 
