@@ -116,6 +116,23 @@ public sealed class TraceRecord
     /// <summary>The bytes of the line that the record was read from; empty for a record made in code.</summary>
     public ReadOnlyMemory<byte> SourceLine => _line;
 
+    /// <summary>
+    /// Wire names of the fields that every record must have and this one has not, in the order of SCHEMA.md; empty when nothing is missing.
+    /// Such a record is kept and reported. A rpc_id is missed on server records only: an event without one has a place in its trace all the same.
+    /// </summary>
+    public IReadOnlyList<string> MissingFields()
+    {
+        List<string>? missing = null;
+        foreach (var field in RecordFields.All)
+        {
+            if (field.Need != FieldNeed.Yes || field.Field == RecordField.Timestamp) continue;
+            var isMissing = field.Field == RecordField.RpcId ? RpcId is null && Kind == RecordKind.Server : !Has(field.Field);
+            if (isMissing) (missing ??= []).Add(field.WireName);
+        }
+
+        return missing ?? (IReadOnlyList<string>)[];
+    }
+
     /// <summary>Text of a string field (or the JSON of extra), null when the record has none. Number and boolean fields have properties of their own.</summary>
     public string? Text(RecordField field)
     {
