@@ -20,7 +20,7 @@ static class ExtraJson
     public static bool IsClean(ReadOnlySpan<byte> json, int depth = 0)
     {
         if (json.IsEmpty || json[0] is not ((byte)'{' or (byte)'[' or (byte)'"')) return true;
-        if (json[0] == (byte)'"') return json.IndexOf("\\u"u8) < 0;
+        if (json[0] == (byte)'"') return json.IndexOf("\\ud"u8) < 0 && json.IndexOf("\\uD"u8) < 0;
         if (depth >= MaxKeptDepth) return false;
         var scanner = new JsonScanner(json);
         if (json[0] == (byte)'[')
