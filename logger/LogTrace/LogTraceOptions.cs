@@ -1,0 +1,176 @@
+using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
+using Serilog.Events;
+
+namespace LogTrace;
+
+/// <summary>
+/// Who a service is, what it writes and whom it believes. <see cref="Validate"/> is called when a <see cref="TraceLogger"/> is made of it.
+/// In configuration this is the section <c>LogTrace</c>, in the environment <c>LogTrace__Service</c> and so on.
+/// </summary>
+public sealed record LogTraceOptions
+{
+    /// <summary>Shortest debug key, in characters: 16.</summary>
+    public const int MinDebugKeyLength = 16;
+
+    /// <summary>Name of the service, such as <c>orders</c>; required. Letters, digits, <c>_</c>, <c>.</c> and <c>-</c>, at most 100.</summary>
+    public string Service { get; init; } = "";
+
+    /// <summary>Owner, such as <c>shop_backend</c>; required, at most 100 characters.</summary>
+    public string Department { get; init; } = "";
+
+    /// <summary>Version of the service, such as <c>1.4</c>, beginning with a digit. Records carry <c>dotnet-SERVICE-VERSION</c>.</summary>
+    public string Version { get; init; } = "0";
+
+    /// <summary>First part of <c>module</c>, such as <c>shop</c>; the service's name when empty.</summary>
+    public string Application { get; init; } = "";
+
+    /// <summary>Address of this host as records carry it; found out when empty.</summary>
+    public string ServerIp { get; init; } = "";
+
+    /// <summary>Where records go; null when they go elsewhere (another Serilog sink).</summary>
+    public TraceFileOptions? File { get; init; }
+
+    /// <summary>Lowest level that is written when no debug request asks for more.</summary>
+    public LogEventLevel MinimumLevel { get; init; } = LogEventLevel.Information;
+
+    /// <summary>Levels for sources whose name begins with the key, such as <c>Microsoft.AspNetCore</c>.</summary>
+    public IReadOnlyDictionary<string, LogEventLevel> LevelOverrides { get; init; } = new Dictionary<string, LogEventLevel>();
+
+    /// <summary>Longest text of one field, in characters: 16,384; 256 to 262,144. Longer ones are cut and say so.</summary>
+    public int MaxTextLength { get; init; } = 16 * 1024;
+
+    /// <summary>Most bytes of <c>extra</c> in one record: 65,536; 256 to 1,048,576. Members that do not fit are left out and counted in its member <c>left_out</c>.</summary>
+    public int MaxExtraBytes { get; init; } = 64 * 1024;
+
+    /// <summary>
+    /// The key that makes <c>X-Debug: 1</c> work; all services of one system share it. Empty: nobody can. At least 16 characters.
+    /// </summary>
+    public string DebugKey { get; init; } = "";
+
+    /// <summary>How long the callees of a debug request are told so: 5 minutes; 10 seconds to 1 hour.</summary>
+    public TimeSpan DebugTokenLifetime { get; init; } = TimeSpan.FromMinutes(5);
+
+    /// <summary>Most debug requests that a key starts in a minute: 60; 1 to 10,000. Others are handled as if they had no key.</summary>
+    public int MaxDebugRequestsPerMinute { get; init; } = 60;
+
+    /// <summary>Most wrong keys and tokens in a minute: 20; 1 to 10,000. After that no key is looked at until the minute is over.</summary>
+    public int MaxWrongDebugKeysPerMinute { get; init; } = 20;
+
+    /// <summary>Whom to believe, the first network that matches; callers in none of them are ignored. Default: private and loopback addresses are trusted.</summary>
+    public IReadOnlyList<CallerNetwork> Callers { get; init; } =
+        [.. NetworkList.Private.Select(network => new CallerNetwork { Network = network, Trust = CallerTrust.Trust })];
+
+    /// <summary>
+    /// Reverse proxies whose <c>X-Forwarded-For</c> tells the caller's address. Default: none, so that the connection's own address counts. List the
+    /// proxy that faces strangers here: else everybody who comes through it is taken for the proxy.
+    /// </summary>
+    public IReadOnlyList<string> KnownProxies { get; init; } = [];
+
+    /// <summary>
+    /// Hosts that are told of a debug request: addresses and networks, names, and name endings that begin with a dot; <c>*</c> alone stands for names
+    /// without a dot. Default: private and loopback addresses, names without a dot, <c>.local</c>, <c>.internal</c>, <c>.svc</c>.
+    /// </summary>
+    public IReadOnlyList<string> InternalHosts { get; init; } = [.. NetworkList.Private, "*", ".local", ".internal", ".svc"];
+
+    /// <summary>All problems at once, one sentence each with key, value, range and what to do; empty when there is none.</summary>
+    public IReadOnlyList<string> Validate()
+    {
+        var problems = new List<string>();
+        Name(nameof(Service), Service, "the name of this service, such as orders");
+        Text(nameof(Department), Department, "the owner of this service, such as shop_backend");
+        if (Application.Length > 0) Name(nameof(Application), Application, "the first part of module, such as shop");
+        if (Version.Length is 0 or > 64 || !char.IsAsciiDigit(Version[0]) || Version.Any(letter => letter <= ' ' || letter == '-'))
+        {
+            problems.Add($"LogTrace:Version is '{Version}'; it must begin with a digit and have 1 to 64 characters without blanks and dashes, such as 1.4.");
+        }
+
+        if (ServerIp.Length > 64) problems.Add($"LogTrace:ServerIp has {ServerIp.Length} characters; it must have at most 64. Leave it out to have it found out.");
+        if (!Enum.IsDefined(MinimumLevel)) problems.Add($"LogTrace:MinimumLevel is {MinimumLevel}; it must be one of {string.Join(", ", Enum.GetNames<LogEventLevel>())}.");
+        Range(nameof(MaxTextLength), MaxTextLength, 256, 262_144, "characters");
+        Range(nameof(MaxExtraBytes), MaxExtraBytes, 256, 1_048_576, "bytes");
+        if (DebugKey.Length is > 0 and < MinDebugKeyLength)
+        {
+            // The value stays out of the message: it is a secret and this ends up in a log.
+            problems.Add($"LogTrace:DebugKey has {DebugKey.Length} characters; it must have at least {MinDebugKeyLength}. Leave it out to have no debug requests.");
+        }
+
+        if (DebugTokenLifetime < TimeSpan.FromSeconds(10) || DebugTokenLifetime > TimeSpan.FromHours(1))
+        {
+            problems.Add($"LogTrace:DebugTokenLifetime is {DebugTokenLifetime}; it must be between 00:00:10 and 01:00:00.");
+        }
+
+        Range(nameof(MaxDebugRequestsPerMinute), MaxDebugRequestsPerMinute, 1, 10_000, "requests");
+        Range(nameof(MaxWrongDebugKeysPerMinute), MaxWrongDebugKeysPerMinute, 1, 10_000, "keys");
+        for (var i = 0; i < Callers.Count; i++)
+        {
+            Network($"Callers:{i}:Network", Callers[i].Network);
+            if (!Enum.IsDefined(Callers[i].Trust)) problems.Add($"LogTrace:Callers:{i}:Trust is {Callers[i].Trust}; it must be Ignore, Accept or Trust.");
+        }
+
+        for (var i = 0; i < KnownProxies.Count; i++) Network($"KnownProxies:{i}", KnownProxies[i]);
+        for (var i = 0; i < InternalHosts.Count; i++)
+        {
+            var host = InternalHosts[i];
+            if (string.IsNullOrWhiteSpace(host) || (host.Contains('/') && !NetworkList.TryParse(host, out _)) || host.Any(char.IsWhiteSpace))
+            {
+                problems.Add($"LogTrace:InternalHosts:{i} is '{host}'; it must be an address, a network such as 10.0.0.0/8, a name, an ending such as .internal, or *.");
+            }
+        }
+
+        if (File is not null) problems.AddRange(File.Validate());
+        return problems;
+
+        void Name(string key, string value, string what)
+        {
+            if (value.Length is 0 or > 100 || value.Any(letter => !char.IsAsciiLetterOrDigit(letter) && letter is not ('_' or '.' or '-')))
+            {
+                problems.Add($"LogTrace:{key} is '{value}'; it must be {what}: 1 to 100 letters, digits, '_', '.' and '-'.");
+            }
+        }
+
+        void Text(string key, string value, string what)
+        {
+            if (string.IsNullOrWhiteSpace(value) || value.Length > 100) problems.Add($"LogTrace:{key} is '{value}'; it must be {what}: 1 to 100 characters.");
+        }
+
+        void Range(string key, int value, int lowest, int highest, string unit)
+        {
+            if (value >= lowest && value <= highest) return;
+            problems.Add(string.Create(CultureInfo.InvariantCulture, $"LogTrace:{key} is {value}; it must be between {lowest:N0} and {highest:N0} {unit}."));
+        }
+
+        void Network(string key, string value)
+        {
+            if (!NetworkList.TryParse(value, out _)) problems.Add($"LogTrace:{key} is '{value}'; it must be an address or a network such as 10.0.0.0/8 (no bits set behind the prefix).");
+        }
+    }
+
+    /// <summary>
+    /// The address other hosts reach this one by: of the interface a packet to the outside would leave through (none is sent), else loopback.
+    /// </summary>
+    internal static string FindServerIp()
+    {
+        try
+        {
+            using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Dgram, ProtocolType.Udp);
+            // 192.0.2.0/24 is reserved for documentation: connecting a datagram socket only asks the routing table.
+            socket.Connect(IPAddress.Parse("192.0.2.1"), 9);
+            return ((IPEndPoint)socket.LocalEndPoint!).Address.ToString();
+        }
+        catch (SocketException)
+        {
+            return "127.0.0.1"; // no route: a host without network
+        }
+    }
+}
+
+/// <summary>Thrown when options do not hold; the message lists every problem on a line of its own.</summary>
+public sealed class LogTraceOptionsException(IReadOnlyList<string> problems)
+    : Exception(new StringBuilder("LogTrace cannot start:").AppendJoin("", problems.Select(problem => "\n  " + problem)).ToString())
+{
+    /// <summary>What is wrong, one sentence each.</summary>
+    public IReadOnlyList<string> Problems { get; } = problems;
+}

@@ -1,0 +1,170 @@
+using System.Globalization;
+using LogTrace.Records;
+using Serilog.Events;
+using Serilog.Parsing;
+
+namespace LogTrace;
+
+/// <summary>
+/// A typed record on its way out: an ended span or a metric. It names its fields once, in the order of SCHEMA.md, and writes them either straight as a
+/// line or as properties of a LogEvent, so that both say the same.
+/// </summary>
+readonly struct RecordEntry
+{
+    readonly TraceLogger _logger;
+    readonly TraceSpan? _span;
+    readonly TraceContext? _scope;
+    readonly string _name;
+    readonly string _action;
+    readonly IReadOnlyList<KeyValuePair<string, object?>>? _extra;
+    readonly DateTimeOffset _time;
+
+    public RecordEntry(TraceLogger logger, TraceSpan span)
+    {
+        _logger = logger;
+        _span = span;
+        _scope = span.Scope;
+        _name = span.IsFailed ? span.Name + RecordNames.ErrorSuffix : span.Name;
+        _action = span.Action;
+        _extra = span.Extra;
+        _time = logger.Time.GetUtcNow();
+    }
+
+    public RecordEntry(TraceLogger logger, string name, string action, IReadOnlyList<KeyValuePair<string, object?>> extra, TraceContext? scope)
+    {
+        _logger = logger;
+        _scope = scope;
+        _name = name;
+        _action = action;
+        _extra = extra;
+        _time = logger.Time.GetUtcNow();
+    }
+
+    interface IFields
+    {
+        void Text(RecordField field, string? value);
+
+        void Number(RecordField field, long value);
+
+        void Seconds(RecordField field, long micros);
+
+        void Flag(RecordField field, bool value);
+
+        void Span(RecordField field, ulong value);
+
+        void Extra(IReadOnlyList<KeyValuePair<string, object?>> members);
+    }
+
+    public static long Micros(DateTimeOffset time) => (time.UtcTicks - DateTimeOffset.UnixEpoch.Ticks) / (TimeSpan.TicksPerMillisecond / 1000);
+
+    public static long Micros(TimeSpan time) => time.Ticks / (TimeSpan.TicksPerMillisecond / 1000);
+
+    /// <summary>Writes the record as one JSON object, without line end.</summary>
+    public void WriteTo(LineWriter line)
+    {
+        line.Begin();
+        var fields = new LineFields(line, _logger.Options);
+        Visit(ref fields);
+        line.End();
+    }
+
+    /// <summary>The record as an event for foreign sinks: every field a property with its name on the wire.</summary>
+    public LogEvent ToLogEvent()
+    {
+        var fields = new PropertyFields([]);
+        Visit(ref fields);
+        var level = RecordNames.IsError(_name) ? LogEventLevel.Error : LogEventLevel.Information;
+        return new LogEvent(_time, level, null, TraceLogger.RecordTemplate, fields.Properties);
+    }
+
+    void Visit<T>(ref T fields)
+        where T : IFields
+    {
+        var micros = Micros(_time);
+        fields.Text(RecordField.Name, _name);
+        if (_scope is not null)
+        {
+            fields.Text(RecordField.TraceId, _scope.TraceId);
+            fields.Text(RecordField.RpcId, _span is null ? _scope.CurrentRpcId : _span.RpcId);
+        }
+
+        fields.Number(RecordField.Timestamp, micros / 1_000_000);
+        fields.Text(RecordField.Department, _logger.Options.Department);
+        fields.Text(RecordField.Module, _logger.ModuleFor(_span?.Name ?? _name));
+        fields.Text(RecordField.ServerIp, _logger.ServerIp);
+        fields.Text(RecordField.Action, _action);
+        fields.Text(RecordField.Param, _span?.Param ?? "");
+        fields.Text(RecordField.Version, _logger.VersionText);
+        if (_span is not null) fields.Seconds(RecordField.Duration, Micros(_logger.Time.GetElapsedTime(_span.StartTimestamp)));
+        fields.Text(RecordField.Code, _span?.Code);
+        fields.Text(RecordField.Msg, _span?.Msg);
+        fields.Text(RecordField.Backtrace, _span?.Backtrace);
+        fields.Text(RecordField.Uid, _span?.Uid);
+        fields.Text(RecordField.Pid, _logger.Pid);
+        if (_span is not null)
+        {
+            fields.Text(RecordField.Source, _span.Source);
+            fields.Text(RecordField.ClientIp, _span.ClientIp);
+            fields.Text(RecordField.UserAgent, _span.UserAgent);
+            fields.Text(RecordField.Host, _span.Host);
+            fields.Text(RecordField.InstanceName, _span.InstanceName);
+            fields.Text(RecordField.Db, _span.Db);
+            fields.Text(RecordField.Response, _span.Response);
+            if (_span.ResponseLength is { } length and >= 0) fields.Number(RecordField.ResponseLength, length);
+            if (_span.DnsDuration is { } dns) fields.Seconds(RecordField.DnsDuration, Micros(dns));
+        }
+
+        if (_extra is { Count: > 0 }) fields.Extra(_extra);
+        fields.Text(RecordField.Service, _logger.Service);
+        fields.Number(RecordField.TimestampUs, micros);
+        if (_scope is null) return;
+        if (_scope.IsDebug) fields.Flag(RecordField.Debug, true);
+        TraceSpan execution = _span ?? _scope;
+        fields.Span(RecordField.SpanId, execution.SpanNumber);
+        if (execution.ParentSpanNumber != 0) fields.Span(RecordField.ParentSpanId, execution.ParentSpanNumber);
+    }
+
+    readonly struct LineFields(LineWriter line, LogTraceOptions options) : IFields
+    {
+        public void Text(RecordField field, string? value) => line.Text(field, value, options.MaxTextLength);
+
+        public void Number(RecordField field, long value) => line.Number(field, value);
+
+        public void Seconds(RecordField field, long micros) => line.Seconds(field, micros);
+
+        public void Flag(RecordField field, bool value) => line.Flag(field, value);
+
+        public void Span(RecordField field, ulong value) => line.Span(field, value);
+
+        public void Extra(IReadOnlyList<KeyValuePair<string, object?>> members)
+        {
+            var extra = ExtraWriter.Begin(line, options);
+            foreach (var (key, value) in members) extra.Scalar(key, value);
+            extra.End();
+        }
+    }
+
+    readonly struct PropertyFields(List<LogEventProperty> properties) : IFields
+    {
+        public List<LogEventProperty> Properties { get; } = properties;
+
+        public void Text(RecordField field, string? value)
+        {
+            if (value is not null) Add(field, value);
+        }
+
+        public void Number(RecordField field, long value) => Add(field, value);
+
+        public void Seconds(RecordField field, long micros) => Add(field, Math.Max(micros, 0) / 1e6);
+
+        public void Flag(RecordField field, bool value) => Add(field, value);
+
+        public void Span(RecordField field, ulong value) => Add(field, value.ToString("x16", CultureInfo.InvariantCulture));
+
+        public void Extra(IReadOnlyList<KeyValuePair<string, object?>> members) =>
+            Properties.Add(new(RecordFields.WireName(RecordField.Extra), new StructureValue(
+                members.Select(member => new LogEventProperty(string.IsNullOrWhiteSpace(member.Key) ? "_" : member.Key, new ScalarValue(member.Value))))));
+
+        void Add(RecordField field, object value) => Properties.Add(new(RecordFields.WireName(field), new ScalarValue(value)));
+    }
+}

@@ -1,0 +1,200 @@
+using System.Diagnostics;
+using System.Globalization;
+using LogTrace.Records;
+
+namespace LogTrace;
+
+/// <summary>
+/// A scope: one service handling one request, one job, or one parallel branch of them. It has a prefix P; its lines are P.1, P.2, ... It hands
+/// out a number to each outgoing call and writes its closing record (<c>request.info</c> or <c>fork.info</c>) at P.1 when it ends.
+/// </summary>
+/// <remarks>
+/// The ambient scope follows <c>await</c> and <see cref="Task.Run(Action)"/>. All of it shares one atomic counter, so that calls made at the same time get
+/// distinct numbers. When a scope ends, work that still runs with it falls back to the enclosing scope, and to none after the request.
+/// </remarks>
+public sealed class TraceContext : TraceSpan
+{
+    static readonly AsyncLocal<Holder?> s_ambient = new();
+
+    readonly Holder _holder;
+    readonly Holder? _outer;
+    long _counter = 1;
+    StampCache? _stamp;
+
+    // Clearing an AsyncLocal does not reach the copies that background work captured; emptying what it points to does.
+    sealed class Holder(TraceContext context, Holder? outer)
+    {
+        public volatile TraceContext? Context = context;
+
+        public Holder? Outer { get; } = outer;
+    }
+
+    /// <summary>What log lines of this scope carry at the moment, made once per number.</summary>
+    internal sealed record StampCache(long Number, string RpcId);
+
+    internal TraceContext(TraceLogger logger, string name, string traceId, string prefix, string action, string param, ulong parentSpan, in IncomingTrace incoming)
+        : base(logger, name, action, param)
+    {
+        TraceId = traceId;
+        Prefix = prefix;
+        SpanNumber = NewSpanNumber();
+        ParentSpanNumber = parentSpan;
+        DebugUntil = incoming.DebugUntil;
+        TraceFlags = incoming.TraceFlags ?? 1;
+        OtherState = incoming.OtherState;
+        _outer = s_ambient.Value;
+        // A fork's work may outlive it within the request; a request's work must not see what was ambient around it.
+        _holder = new Holder(this, name == RecordNames.ForkInfo ? _outer : null);
+        s_ambient.Value = _holder;
+        if (IsDebug && !IsFork) logger.DebugStarted();
+    }
+
+    /// <summary>The ambient scope; null where nothing is traced.</summary>
+    public static TraceContext? Current
+    {
+        get
+        {
+            for (var holder = s_ambient.Value; holder is not null; holder = holder.Outer)
+            {
+                if (holder.Context is { } context) return context;
+            }
+
+            return null;
+        }
+    }
+
+    /// <inheritdoc/>
+    public override string TraceId { get; }
+
+    /// <summary>Prefix of all ids of this scope: <c>1</c> in an entry service, else the number of the call that reached it.</summary>
+    public string Prefix { get; }
+
+    /// <summary>Where the closing record goes: <see cref="Prefix"/> and <c>.1</c>.</summary>
+    public override string RpcId => NumberText(1);
+
+    /// <summary>What log lines carry now: <see cref="Prefix"/> and the number handed out last.</summary>
+    public string CurrentRpcId => Stamp.RpcId;
+
+    /// <summary>True for a request that was sent with <c>X-Debug</c> and a valid key or token: its debug lines are written whatever the level.</summary>
+    public bool IsDebug => DebugUntil is not null;
+
+    internal bool IsFork => Name == RecordNames.ForkInfo;
+
+    internal DateTimeOffset? DebugUntil { get; }
+
+    internal byte TraceFlags { get; }
+
+    internal string? OtherState { get; }
+
+    internal override TraceContext Scope => this;
+
+    internal StampCache Stamp
+    {
+        get
+        {
+            var number = Interlocked.Read(ref _counter);
+            var stamp = _stamp;
+            if (stamp is null || stamp.Number != number) _stamp = stamp = new StampCache(number, NumberText(number));
+            return stamp;
+        }
+    }
+
+    /// <summary>
+    /// Starts a trace of its own for a job or a console run, under the default logger. Dispose it to write its <c>request.info</c>.
+    /// </summary>
+    /// <param name="action">Name of the job.</param>
+    /// <param name="param">Its parameters.</param>
+    public static TraceContext StartTrace(string action, string param = "") => TraceLogger.Default.StartTrace(action, param);
+
+    /// <summary>Starts the handling of a request or message under the default logger. Dispose it to write its <c>request.info</c>.</summary>
+    public static TraceContext StartRequest(string action, string param, in IncomingTrace incoming) => TraceLogger.Default.StartRequest(action, param, incoming);
+
+    /// <summary>
+    /// Takes the next number and begins a call with it. The returned operation writes the call's one record when it is disposed; it must be.
+    /// Thread-safe.
+    /// </summary>
+    /// <param name="name">Kind of record, without <c>.error</c>: <c>http.get</c>, <c>mysql.request</c>, <c>kafka.produce</c>, ...</param>
+    /// <param name="action">What is executed.</param>
+    /// <param name="param">Its parameters.</param>
+    public TraceOperation BeginCall(string name, string action = "", string param = "")
+    {
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        return new(this, Interlocked.Increment(ref _counter), NewSpanNumber(), name, action, param);
+    }
+
+    /// <summary>
+    /// Takes the next number as the prefix of a parallel branch and makes the branch the ambient scope of the calling method. Dispose it where it
+    /// was made: that writes <c>fork.info</c>. Branches that run side by side each need a method of their own; <see cref="ForkAsync{T}"/> gives them one.
+    /// </summary>
+    public TraceContext Fork(string name)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        var inherited = new IncomingTrace { DebugUntil = DebugUntil, TraceFlags = TraceFlags, OtherState = OtherState };
+        return new(Logger, RecordNames.ForkInfo, TraceId, NumberText(Interlocked.Increment(ref _counter)), name, "", SpanNumber, inherited);
+    }
+
+    /// <summary>Runs <paramref name="work"/> as a branch of the ambient scope, marked as failed if it throws; where nothing is traced it just runs.</summary>
+    public static async Task<T> ForkAsync<T>(string name, Func<Task<T>> work)
+    {
+        ArgumentNullException.ThrowIfNull(work);
+        using var branch = Current?.Fork(name);
+        try
+        {
+            return await work().ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            // Whatever it is: it is recorded here and handled by the caller.
+            branch?.Fail(exception);
+            throw;
+        }
+    }
+
+    /// <inheritdoc cref="ForkAsync{T}"/>
+    public static Task ForkAsync(string name, Func<Task> work) => ForkAsync(name, async () =>
+    {
+        await work().ConfigureAwait(false);
+        return true;
+    });
+
+    /// <summary>Runs <paramref name="work"/> without an ambient scope, for background work that a request starts and does not wait for.</summary>
+    public static void Detached(Action work)
+    {
+        ArgumentNullException.ThrowIfNull(work);
+        var held = s_ambient.Value;
+        s_ambient.Value = null;
+        try
+        {
+            work();
+        }
+        finally
+        {
+            s_ambient.Value = held;
+        }
+    }
+
+    internal string NumberText(long number) => string.Create(CultureInfo.InvariantCulture, $"{Prefix}.{number}");
+
+    /// <summary>
+    /// An id for a new trace: the current Activity's, unless that one or one around it took its id from a remote caller, whose word was not
+    /// accepted here. ASP.NET Core's own Activity does that for any stranger's traceparent before a middleware runs.
+    /// </summary>
+    internal static string NewTraceId()
+    {
+        var current = Activity.Current;
+        if (current is not { IdFormat: ActivityIdFormat.W3C }) return ActivityTraceId.CreateRandom().ToHexString();
+        for (var activity = current; activity is not null; activity = activity.Parent)
+        {
+            if (activity.HasRemoteParent || (activity.Parent is null && activity.ParentId is not null)) return ActivityTraceId.CreateRandom().ToHexString();
+        }
+
+        return current.TraceId.ToHexString();
+    }
+
+    private protected override void Ending()
+    {
+        if (IsDebug && !IsFork) Logger.DebugEnded();
+        _holder.Context = null;
+        if (s_ambient.Value == _holder) s_ambient.Value = _outer;
+    }
+}

@@ -1,0 +1,175 @@
+using System.Buffers;
+using System.Globalization;
+using System.IO.Hashing;
+using System.Text;
+using LogTrace.Records;
+
+namespace LogTrace;
+
+/// <summary>Context that came with a request or message, already checked character by character. The default value is none.</summary>
+public readonly record struct IncomingTrace
+{
+    /// <summary>Id of the trace to continue; null when there is none.</summary>
+    public string? TraceId { get; init; }
+
+    /// <summary>Prefix of the scope that handles the request.</summary>
+    public string? Prefix { get; init; }
+
+    /// <summary>The call that caused the request: its span id, 0 when unknown.</summary>
+    public ulong ParentSpan { get; init; }
+
+    /// <summary>W3C trace flags; 1 = recorded.</summary>
+    public byte? TraceFlags { get; init; }
+
+    /// <summary>Members of tracestate that belong to others: handed on as they came.</summary>
+    public string? OtherState { get; init; }
+
+    /// <summary>When set, the request is a debug request, and its callees may be told so until then.</summary>
+    public DateTimeOffset? DebugUntil { get; init; }
+
+    /// <summary>True when there is a trace to continue.</summary>
+    public bool HasContext => TraceId is not null;
+}
+
+/// <summary>The headers that carry a trace from one process to the next: HTTP and message headers, gRPC metadata.</summary>
+public static class TraceHeaders
+{
+    /// <summary>Id of the whole request.</summary>
+    public const string TraceId = "X-Trace-Id";
+
+    /// <summary>Number of the call: the callee's prefix.</summary>
+    public const string RpcId = "X-Rpc-Id";
+
+    /// <summary><c>1</c> asks for the debug lines of this request.</summary>
+    public const string Debug = "X-Debug";
+
+    /// <summary>What proves that <see cref="Debug"/> may be asked for: the key, or between services a short-lived token.</summary>
+    public const string DebugKey = "X-Debug-Key";
+
+    /// <summary>W3C trace context.</summary>
+    public const string TraceParent = "traceparent";
+
+    /// <summary>W3C trace context: carries our id as <c>logtrace=1.2</c> through systems that know only W3C.</summary>
+    public const string TraceState = "tracestate";
+
+    /// <summary>Longest trace id that is accepted: 128 characters.</summary>
+    public const int MaxTraceIdLength = 128;
+
+    /// <summary>Longest prefix that a server accepts, in bytes: 960, so that its own ids stay within <see cref="Records.RpcId.MaxBytes"/>.</summary>
+    public const int MaxPrefixBytes = 960;
+
+    /// <summary>Most segments of a prefix that a server accepts: 250.</summary>
+    public const int MaxPrefixSegments = 250;
+
+    const long FirstIrregularNumber = 1_000_000;
+    const string StateKey = "logtrace=";
+
+    // Longest tracestate that W3C asks everybody to hand on.
+    const int MaxStateLength = 512;
+
+    static readonly SearchValues<char> s_traceIdCharacters =
+        SearchValues.Create("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-");
+
+    /// <summary>True for 1 to 128 characters of <c>A-Z a-z 0-9 . _ : -</c>.</summary>
+    public static bool IsValidTraceId(string? text) =>
+        text is { Length: > 0 and <= MaxTraceIdLength } && !text.AsSpan().ContainsAnyExcept(s_traceIdCharacters);
+
+    /// <summary>True for an RPCID that a server accepts as its prefix.</summary>
+    public static bool IsValidPrefix(string? text) =>
+        text is { Length: > 0 and <= MaxPrefixBytes } && Records.RpcId.Check(text) == RpcIdProblem.None && text.AsSpan().Count('.') < MaxPrefixSegments;
+
+    /// <summary>
+    /// Reads the ids of an incoming request or message. Headers that break a rule make it one without context; never throws. Whether the sender may say so at all,
+    /// and whether it may ask for debug lines, is judged elsewhere (<see cref="TraceLogger.Judge"/>).
+    /// </summary>
+    /// <param name="carrier">The message that has the headers.</param>
+    /// <param name="get">Gives a header's one value; null when it is absent or there is more than one.</param>
+    public static IncomingTrace Read<TCarrier>(TCarrier carrier, Func<TCarrier, string, string?> get)
+    {
+        ArgumentNullException.ThrowIfNull(get);
+        var hasParent = TryParseTraceParent(get(carrier, TraceParent), out var parentTrace, out var parentSpan, out var flags);
+        if (get(carrier, TraceId) is { } traceId)
+        {
+            var prefix = get(carrier, RpcId) ?? "1";
+            if (!IsValidTraceId(traceId) || !IsValidPrefix(prefix)) return default;
+            // A traceparent of another trace says nothing about this call.
+            hasParent &= TraceParentId(traceId) == parentTrace;
+            return new() { TraceId = traceId, Prefix = prefix, ParentSpan = hasParent ? parentSpan : 0, TraceFlags = hasParent ? flags : null, OtherState = hasParent ? ReadState(get(carrier, TraceState)).Others : null };
+        }
+
+        if (!hasParent) return default;
+
+        // The service in between does not know us: it handed on its caller's number, not one of its own. Its span makes ours unique below that.
+        var number = FirstIrregularNumber + (long)(uint)parentSpan;
+        var (ours, others) = ReadState(get(carrier, TraceState));
+        var irregular = string.Create(CultureInfo.InvariantCulture, $"{ours ?? "1"}.{number}");
+        return IsValidPrefix(irregular)
+            ? new() { TraceId = parentTrace, Prefix = irregular, ParentSpan = parentSpan, TraceFlags = flags, OtherState = others }
+            : default;
+    }
+
+    /// <summary>Sets the headers that make the callee of <paramref name="call"/> continue the trace.</summary>
+    /// <param name="call">The call that is about to be sent.</param>
+    /// <param name="carrier">The message.</param>
+    /// <param name="set">Sets one header, replacing what is there; a null value removes it.</param>
+    /// <param name="calleeIsInternal">Whether the callee is one of us (<see cref="LogTraceOptions.IsInternalHost"/>): only then it is told that this is a debug request.</param>
+    public static void Write<TCarrier>(TraceOperation call, TCarrier carrier, Action<TCarrier, string, string?> set, bool calleeIsInternal)
+    {
+        ArgumentNullException.ThrowIfNull(call);
+        ArgumentNullException.ThrowIfNull(set);
+        var rpcId = call.RpcId;
+        set(carrier, TraceId, call.TraceId);
+        set(carrier, RpcId, rpcId);
+        set(carrier, TraceParent, string.Create(CultureInfo.InvariantCulture, $"00-{TraceParentId(call.TraceId)}-{call.SpanId}-{call.Scope.TraceFlags:x2}"));
+        set(carrier, TraceState, State(rpcId, call.Scope.OtherState));
+        var token = calleeIsInternal ? call.Logger.DebugToken(call.Scope) : null;
+        set(carrier, Debug, token is null ? null : "1");
+        set(carrier, DebugKey, token);
+    }
+
+    /// <summary>What a traceparent carries for a trace: the id itself if it is 32 lower-case hex digits, else its 128-bit hash in that form.</summary>
+    public static string TraceParentId(string traceId)
+    {
+        ArgumentNullException.ThrowIfNull(traceId);
+        return IsLowerHex(traceId, 32) ? traceId : Convert.ToHexStringLower(XxHash128.Hash(Encoding.UTF8.GetBytes(traceId)));
+    }
+
+    static bool TryParseTraceParent(string? text, out string traceId, out ulong span, out byte flags)
+    {
+        traceId = "";
+        span = 0;
+        flags = 0;
+        if (text is not { Length: >= 55 and <= 512 } || text[2] != '-' || text[35] != '-' || text[52] != '-') return false;
+        var value = text.AsSpan();
+
+        // ff is forbidden; version 00 ends here; later ones may add members after a dash.
+        if (!IsHexDigits(value[..2]) || value[..2] is "ff" || (value.Length > 55 && (value[..2] is "00" || value[55] != '-'))) return false;
+        if (!IsLowerHex(value[3..35], 32) || !IsLowerHex(value[36..52], 16) || !IsHexDigits(value[53..55])) return false;
+        traceId = value[3..35].ToString();
+        span = ulong.Parse(value[36..52], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
+        flags = byte.Parse(value[53..55], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
+        return true;
+    }
+
+    // 256 characters is what W3C allows a member; a longer id goes in X-Rpc-Id alone.
+    static string? State(string rpcId, string? others) => rpcId.Length > 256 ? others : others is null ? StateKey + rpcId : $"{StateKey}{rpcId},{others}";
+
+    static (string? Ours, string? Others) ReadState(string? text)
+    {
+        if (text is null || text.Length > MaxStateLength || text.AsSpan().ContainsAnyExceptInRange(' ', '~')) return default;
+        string? ours = null;
+        List<string>? others = null;
+        foreach (var member in text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries))
+        {
+            if (!member.StartsWith(StateKey, StringComparison.Ordinal)) (others ??= []).Add(member);
+            else if (ours is null && member[StateKey.Length..] is var id && IsValidPrefix(id)) ours = id;
+        }
+
+        // W3C allows 32 members, one of which is ours.
+        return (ours, others is null ? null : string.Join(',', others.Take(31)));
+    }
+
+    static bool IsLowerHex(ReadOnlySpan<char> text, int length) => text.Length == length && IsHexDigits(text) && text.ContainsAnyExcept('0');
+
+    static bool IsHexDigits(ReadOnlySpan<char> text) => !text.ContainsAnyExcept("0123456789abcdef");
+}

@@ -1,0 +1,269 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+using System.Net;
+using System.Text;
+using LogTrace.Records;
+using Serilog.Core;
+using Serilog.Events;
+
+namespace LogTrace;
+
+/// <summary>
+/// One service's tracing: who it is, whom it believes, and where its records go. Make one per service at start and dispose it last:
+/// <code>
+/// using var tracer = new TraceLogger(new() { Service = "orders", Department = "shop_backend", File = new() { Path = "logs/orders.log" } });
+/// Log.Logger = new LoggerConfiguration().WriteTo.LogTrace(tracer).CreateLogger();
+/// </code>
+/// </summary>
+/// <remarks>Thread-safe. Nothing that is called while a request runs throws.</remarks>
+public sealed class TraceLogger : IDisposable
+{
+    /// <summary>Marks the LogEvents that stand for typed records, so that a log line with a property called name is never taken for one.</summary>
+    internal static readonly MessageTemplate RecordTemplate =
+        new Serilog.Parsing.MessageTemplateParser().Parse("{name:l} {action:l} {code:l}");
+
+    const int MaxCachedModules = 1000;
+
+    static TraceLogger? s_default;
+    static TraceLogger? s_none;
+
+    readonly DebugGate _debugGate;
+    readonly NetworkList _callers;
+    readonly NetworkList _proxies;
+    readonly NetworkList _internalNetworks;
+    readonly ConcurrentDictionary<string, string> _modules = new(StringComparer.Ordinal);
+    readonly Lock _levelGate = new();
+    readonly Dictionary<LoggingLevelSwitch, LogEventLevel> _levels = [];
+    readonly bool _ownsFile;
+    ILogEventSink? _sink;
+    int _debugRequests;
+    long _handedOver;
+
+    /// <summary>Opens the file that the options name, if any.</summary>
+    /// <exception cref="LogTraceOptionsException">The options do not hold; the message lists all problems.</exception>
+    /// <exception cref="IOException">The file cannot be made.</exception>
+    public TraceLogger(LogTraceOptions options)
+        : this(options, null, TimeProvider.System)
+    {
+    }
+
+    /// <summary>Writes typed records to a Serilog logger or sink, each as a LogEvent that <see cref="TraceRecordFormatter"/> formats to the record's line.</summary>
+    /// <param name="options">Must name no file.</param>
+    /// <param name="sink">A logger (its levels and filters do not apply to typed records) or sink; not disposed.</param>
+    public TraceLogger(LogTraceOptions options, ILogEventSink sink)
+        : this(options, null, TimeProvider.System) => _sink = sink;
+
+    internal TraceLogger(LogTraceOptions options, TraceFile? file, TimeProvider time)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        if (options.Validate() is { Count: > 0 } problems) throw new LogTraceOptionsException(problems);
+        Options = options;
+        Time = time;
+        Service = options.Service;
+        VersionText = $"dotnet-{options.Service}-{options.Version}";
+        ServerIp = options.ServerIp.Length > 0 ? options.ServerIp : LogTraceOptions.FindServerIp();
+        Application = options.Application.Length > 0 ? options.Application : options.Service;
+        Pid = Environment.ProcessId.ToString(CultureInfo.InvariantCulture);
+        _debugGate = new DebugGate(options, time);
+        _callers = new NetworkList(options.Callers.Select(caller => caller.Network));
+        _proxies = new NetworkList(options.KnownProxies);
+        _internalNetworks = new NetworkList(options.InternalHosts);
+        LevelSwitch = AddLevel(options.MinimumLevel);
+        Metrics = new TraceMetrics(this);
+        File = file;
+        if (file is null && options.File is not null)
+        {
+            File = new TraceFile(options.File);
+            _ownsFile = true;
+        }
+    }
+
+    /// <summary>
+    /// The logger of <see cref="TraceContext.StartTrace"/> and of metrics outside a scope. Set by the first set-up of the process; until then one that writes nothing.
+    /// </summary>
+    public static TraceLogger Default
+    {
+        get => Volatile.Read(ref s_default) ?? LazyInitializer.EnsureInitialized(ref s_none, () => new TraceLogger(new() { Service = "none", Department = "none", ServerIp = "127.0.0.1" }));
+        set => Volatile.Write(ref s_default, value ?? throw new ArgumentNullException(nameof(value)));
+    }
+
+    /// <summary>What it was made of.</summary>
+    public LogTraceOptions Options { get; }
+
+    /// <summary>Name of the service.</summary>
+    public string Service { get; }
+
+    /// <summary>Writes metric records.</summary>
+    public TraceMetrics Metrics { get; }
+
+    /// <summary>The file that records go to; null when they go to a Serilog sink.</summary>
+    public TraceFile? File { get; }
+
+    /// <summary>The level below which Serilog makes no event: the configured one, or Debug while a debug request is in flight.</summary>
+    public LoggingLevelSwitch LevelSwitch { get; }
+
+    /// <summary>Lines that the operating system has (to a Serilog sink: events handed over).</summary>
+    public long Written => File?.Written ?? Interlocked.Read(ref _handedOver);
+
+    /// <summary>Lines given up: queue full, disk refused.</summary>
+    public long Dropped => File?.Dropped ?? 0;
+
+    internal TimeProvider Time { get; }
+
+    internal string VersionText { get; }
+
+    internal string ServerIp { get; }
+
+    internal string Application { get; }
+
+    internal string Pid { get; }
+
+    /// <summary>True when a log event is to be written: at or above its configured level, or part of a debug request of this service.</summary>
+    internal bool HasDebugRequests => Volatile.Read(ref _debugRequests) > 0;
+
+    /// <summary>Sets this as <see cref="Default"/> unless there is one.</summary>
+    public void UseAsDefault() => Interlocked.CompareExchange(ref s_default, this, null);
+
+    /// <summary>Starts a trace of its own for a job or a console run and makes it the ambient scope. Dispose it to write its <c>request.info</c>.</summary>
+    /// <param name="action">Name of the job.</param>
+    /// <param name="param">Its parameters.</param>
+    public TraceContext StartTrace(string action, string param = "") => StartRequest(action, param, default);
+
+    /// <summary>
+    /// Starts the handling of a request or message and makes it the ambient scope of the calling method. Dispose it to write its <c>request.info</c>.
+    /// </summary>
+    /// <param name="action">What is handled, such as <c>POST /orders</c>.</param>
+    /// <param name="param">Its parameters.</param>
+    /// <param name="incoming">The context that came with it, already judged; the default value starts a new trace.</param>
+    public TraceContext StartRequest(string action, string param, in IncomingTrace incoming) =>
+        incoming is { TraceId: { } traceId, Prefix: { } prefix }
+            ? new(this, RecordNames.RequestInfo, traceId, prefix, action, param, incoming.ParentSpan, incoming)
+            : new(this, RecordNames.RequestInfo, TraceContext.NewTraceId(), "1", action, param, 0, new IncomingTrace { DebugUntil = incoming.DebugUntil });
+
+    /// <summary>Reads the headers of a request or message and keeps of them what its sender may say.</summary>
+    /// <param name="trust">How far the sender is believed: <see cref="TrustOf"/>, or <see cref="CallerTrust.Trust"/> for one's own message broker.</param>
+    /// <param name="carrier">The message that has the headers.</param>
+    /// <param name="get">Gives a header's one value; null when it is absent or there is more than one.</param>
+    public IncomingTrace Judge<TCarrier>(CallerTrust trust, TCarrier carrier, Func<TCarrier, string, string?> get)
+    {
+        ArgumentNullException.ThrowIfNull(get);
+        var incoming = trust == CallerTrust.Ignore ? default : TraceHeaders.Read(carrier, get);
+        if (get(carrier, TraceHeaders.Debug) is not "1") return incoming;
+        // A key opens from anywhere, it proves who asks. A token only says that somebody inside checked one, and only a trusted caller says that to us.
+        var until = _debugGate.Admit(get(carrier, TraceHeaders.DebugKey), trust == CallerTrust.Trust ? incoming.TraceId : null);
+        return incoming with { DebugUntil = until };
+    }
+
+    /// <summary>How far a caller is believed; null (a Unix socket) counts as loopback.</summary>
+    public CallerTrust TrustOf(IPAddress? caller)
+    {
+        var index = _callers.IndexOf(caller ?? IPAddress.Loopback);
+        return index < 0 ? CallerTrust.Ignore : Options.Callers[index].Trust;
+    }
+
+    /// <summary>
+    /// The caller's address: the connection's, or behind known proxies the last one in <c>X-Forwarded-For</c> that is no known proxy itself.
+    /// </summary>
+    public IPAddress? CallerOf(IPAddress? connection, string? forwardedFor)
+    {
+        var caller = connection;
+        if (Options.KnownProxies.Count == 0 || string.IsNullOrEmpty(forwardedFor) || forwardedFor.Length > 2048) return caller;
+        var hops = forwardedFor.Split(',', StringSplitOptions.TrimEntries);
+        for (var i = hops.Length - 1; i >= 0 && caller is not null && _proxies.IndexOf(caller) >= 0; i--)
+        {
+            // What the proxy wrote is no address (unknown, _hidden): then the nearest thing known is the proxy, whose trust it must not get.
+            if (!IPEndPoint.TryParse(hops[i], out var hop)) return IPAddress.None;
+            caller = hop.Address;
+        }
+
+        return caller;
+    }
+
+    /// <summary>True for hosts that may know that a request is a debug request.</summary>
+    /// <param name="host">Name or address, without port.</param>
+    public bool IsInternalHost(string? host)
+    {
+        if (string.IsNullOrEmpty(host)) return false;
+        host = host.Trim('[', ']').TrimEnd('.');
+        if (IPAddress.TryParse(host, out var address)) return _internalNetworks.IndexOf(address) >= 0;
+        foreach (var entry in Options.InternalHosts)
+        {
+            if (entry == "*" ? !host.Contains('.') && host.Length > 0
+                : entry.StartsWith('.') ? host.EndsWith(entry, StringComparison.OrdinalIgnoreCase)
+                : host.Equals(entry, StringComparison.OrdinalIgnoreCase))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>Closes its file.</summary>
+    public void Dispose()
+    {
+        Interlocked.CompareExchange(ref s_default, null, this);
+        if (_ownsFile) File?.Dispose();
+    }
+
+    internal void SendTo(ILogEventSink sink) => _sink = sink;
+
+    internal string? DebugToken(TraceContext scope) => scope.DebugUntil is { } until ? _debugGate.Token(scope.TraceId, until) : null;
+
+    /// <summary>A switch that is lowered to Debug while a debug request is in flight.</summary>
+    internal LoggingLevelSwitch AddLevel(LogEventLevel level)
+    {
+        lock (_levelGate)
+        {
+            var added = new LoggingLevelSwitch(HasDebugRequests && level > LogEventLevel.Debug ? LogEventLevel.Debug : level);
+            _levels.Add(added, level);
+            return added;
+        }
+    }
+
+    internal void DebugStarted() => CountDebug(1);
+
+    internal void DebugEnded() => CountDebug(-1);
+
+    void CountDebug(int change)
+    {
+        lock (_levelGate)
+        {
+            _debugRequests += change;
+            foreach (var (level, configured) in _levels)
+            {
+                level.MinimumLevel = _debugRequests > 0 && configured > LogEventLevel.Debug ? LogEventLevel.Debug : configured;
+            }
+        }
+    }
+
+    /// <summary>application_module_function_action; what a record is about names the last two.</summary>
+    internal string ModuleFor(string about)
+    {
+        if (_modules.TryGetValue(about, out var module)) return module;
+        module = $"{Application}_{Service}_{about.Replace('.', '_')}";
+        // Bounded: names may be made up while running.
+        if (_modules.Count < MaxCachedModules) _modules.TryAdd(about, module);
+        return module;
+    }
+
+    /// <summary>Writes the one record of an ended span.</summary>
+    internal void Write(TraceSpan span) => WriteRecord(new RecordEntry(this, span));
+
+    internal void WriteRecord(in RecordEntry entry)
+    {
+        if (File is not null)
+        {
+            var line = LineWriter.Rent();
+            entry.WriteTo(line);
+            line.LineEnd();
+            File.Append(line.Written);
+            LineWriter.Return(line);
+        }
+        else if (_sink is not null)
+        {
+            _sink.Emit(entry.ToLogEvent());
+            Interlocked.Increment(ref _handedOver);
+        }
+    }
+}
