@@ -22,6 +22,12 @@ public sealed class IndexedRecord
     public string? Service { get; set; }
     public RecordKind Kind { get; init; }
 
+    /// <summary>The calling service, where the record of handling a call names it for certain (imported data); our own form leaves it to the chain.</summary>
+    public string? CallerService { get; init; }
+
+    /// <summary>The called service, where the record of a call names it for certain (imported data); <see cref="Peer"/> is a mere target.</summary>
+    public string? CalleeService { get; init; }
+
     /// <summary>When the work began: the time of logging less the duration for calls and requests, the time of logging for events.</summary>
     public long StartMicros { get; init; }
 

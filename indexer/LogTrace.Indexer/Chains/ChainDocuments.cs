@@ -1,0 +1,172 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using System.IO.Hashing;
+using System.Text;
+using System.Text.Json;
+using LogTrace.Indexer.Store;
+
+namespace LogTrace.Indexer.Chains;
+
+/// <summary>Makes of a chain what the stores keep of it: one chain document, with one call document per call that crosses a process boundary.</summary>
+public static class ChainDocuments
+{
+    /// <summary>Rows kept in a chain document; a larger chain is drawn from its records instead.</summary>
+    public const int MaxRows = 5_000;
+
+    /// <summary>Longest action kept in a row, in characters: rows are for drawing, the records hold the whole text.</summary>
+    public const int MaxActionLength = 200;
+
+    public static ChainDocument From(CallChain chain) => new()
+    {
+        TraceId = chain.TraceId,
+        StartMicros = chain.StartMicros,
+        DurationMicros = chain.DurationMicros,
+        EntryService = chain.EntryService,
+        EntryAction = chain.EntryAction,
+        EntryCode = chain.EntryCode,
+        Services = chain.Services,
+        Edges = chain.Edges,
+        RecordCount = chain.RecordCount,
+        NodeCount = chain.Nodes.Count,
+        Depth = chain.Depth,
+        PlaceholderCount = chain.PlaceholderCount,
+        GapCount = chain.GapCount,
+        CalleeOnlyCount = chain.CalleeOnlyCount,
+        LikelyLossCount = chain.LikelyLossCount,
+        AmbiguousCount = chain.AmbiguousCount,
+        ErrorCount = chain.ErrorCount,
+        AlarmCount = chain.AlarmCount,
+        Debug = chain.Debug,
+        Sampled = chain.Sampled,
+        Uid = chain.Uid,
+        Complete = chain.Complete,
+        Resolved = chain.Resolved,
+        LastRecordMicros = chain.LastRecordMicros,
+        RowsJson = Rows(chain),
+        RowsTotal = chain.RowCount,
+        Calls = [.. chain.Nodes.Where(CrossesProcesses).Select(node => CallOf(chain, node))],
+    };
+
+    /// <summary>
+    /// The rows of the waterfall as a JSON array in drawing order, the first <paramref name="maxRows"/>. A row for a node:
+    /// <c>rpc_id, execution, depth, kind, service, target</c> (what was called), <c>name, action</c> (bounded), <c>code, start_us,
+    /// duration_us, error, placeholder, foreign, callee_only, ambiguous, irregular, events</c> (how many), <c>caller</c> and <c>callee</c>
+    /// (<c>service, start_us, duration_us</c>, or null where that side has no record). A row for missing numbers: <c>gap</c> (<c>1.5..1.9</c>),
+    /// <c>depth</c> and <c>service</c> of what is missing, and <c>count</c>. Flags that are false are left out.
+    /// </summary>
+    public static string Rows(CallChain chain, int maxRows = MaxRows)
+    {
+        var buffer = new ArrayBufferWriter<byte>(4096);
+        using (var json = new Utf8JsonWriter(buffer))
+        {
+            json.WriteStartArray();
+            foreach (var row in chain.Rows().Take(maxRows))
+            {
+                if (row.Node is { } node) WriteNode(json, node);
+                else WriteGap(json, row.Gap);
+            }
+
+            json.WriteEndArray();
+        }
+
+        return Encoding.UTF8.GetString(buffer.WrittenSpan);
+    }
+
+    static void WriteNode(Utf8JsonWriter json, ChainNode node)
+    {
+        json.WriteStartObject();
+        json.WriteString("rpc_id"u8, node.IdText);
+        json.WriteNumber("execution"u8, node.Execution);
+        json.WriteNumber("depth"u8, node.Depth);
+        WriteText(json, "kind"u8, node.Kind);
+        WriteText(json, "service"u8, node.Service);
+        WriteText(json, "target"u8, node.Target);
+        WriteText(json, "name"u8, node.Name);
+        WriteText(json, "action"u8, Bounded(node.Action));
+        WriteText(json, "code"u8, (node.Caller ?? node.Callee)?.Record.Code);
+        json.WriteNumber("start_us"u8, node.StartMicros);
+        ChainJson.WriteDuration(json, node.DurationMicros);
+        WriteFlag(json, "error"u8, node.IsError);
+        WriteFlag(json, "placeholder"u8, node.IsPlaceholder);
+        WriteFlag(json, "foreign"u8, node.IsForeign);
+        WriteFlag(json, "callee_only"u8, node.IsCalleeOnly);
+        WriteFlag(json, "ambiguous"u8, node.IsAmbiguous);
+        WriteFlag(json, "irregular"u8, node.IsIrregular);
+        json.WriteNumber("events"u8, node.Events.Count);
+        ChainJson.WriteSide(json, "caller"u8, node.Caller, node.CallerService);
+        ChainJson.WriteSide(json, "callee"u8, node.Callee, node.CalleeService);
+        json.WriteEndObject();
+    }
+
+    static void WriteGap(Utf8JsonWriter json, ChainGap gap)
+    {
+        json.WriteStartObject();
+        json.WriteString("gap"u8, gap.ToString());
+        json.WriteNumber("depth"u8, gap.Scope.Depth + 1);
+        WriteText(json, "service"u8, gap.Scope.Target);
+        json.WriteNumber("count"u8, gap.Count);
+        json.WriteEndObject();
+    }
+
+    static void WriteText(Utf8JsonWriter json, ReadOnlySpan<byte> name, string? value)
+    {
+        if (value is not null) json.WriteString(name, value);
+    }
+
+    static void WriteFlag(Utf8JsonWriter json, ReadOnlySpan<byte> name, bool value)
+    {
+        if (value) json.WriteBoolean(name, true);
+    }
+
+    static string? Bounded(string? text)
+    {
+        if (text is null || text.Length <= MaxActionLength) return text;
+        var length = char.IsHighSurrogate(text[MaxActionLength - 1]) ? MaxActionLength - 1 : MaxActionLength;
+        return text[..length] + "…";
+    }
+
+    /// <summary>Not a branch within a service, and not mere log lines.</summary>
+    static bool CrossesProcesses(ChainNode node) => !node.IsFork && !node.IsEventsOnly;
+
+    static CallDocument CallOf(CallChain chain, ChainNode node) => new()
+    {
+        Id = CallId(chain.TraceId, node),
+        TraceId = chain.TraceId,
+        RpcId = node.IdText.ToString(),
+        Execution = node.Execution,
+        StartMicros = node.StartMicros,
+        EntryService = chain.EntryService,
+        EntryAction = chain.EntryAction,
+        Caller = node.CallerService,
+        Callee = node.Target,
+        Peer = node.Caller?.Peer,
+        Kind = node.ResourceKind,
+        ActionKey = node.Caller?.ActionKey ?? node.Callee?.ActionKey,
+        DurationMicros = node.IsPlaceholder ? null : node.DurationMicros,
+        NetworkMicros = node.Caller?.Record.DurationMicros - node.Callee?.Record.DurationMicros,
+        IsError = node.IsError,
+        LossState =
+            node.IsForeign ? "foreign"
+            : node.IsPlaceholder ? (node.IsSampled ? "none" : "placeholder")
+            : node.IsCalleeOnly ? (node.IsSampled ? "none" : "callee_only")
+            : node.IsIrregular && node.Caller is null ? "irregular"
+            : "none",
+        GapCount = node.GapCount,
+        CallerHost = node.Caller?.Record.ServerIp,
+        CalleeHost = node.Callee?.Record.ServerIp,
+    };
+
+    /// <summary>Identity of a call document: 128-bit hash of (trace_id, rpc_id, execution).</summary>
+    public static UInt128 CallId(string traceId, ChainNode node)
+    {
+        var hash = new XxHash128();
+        hash.Append(Encoding.UTF8.GetBytes(traceId));
+        hash.Append([0]); // no trace id holds it: ("a", "1.2") and ("a1", ".2") differ
+        Span<byte> tail = stackalloc byte[5];
+        hash.Append(Encoding.ASCII.GetBytes(node.IdText.ToString()));
+        tail[0] = 0;
+        BinaryPrimitives.WriteInt32BigEndian(tail[1..], node.Execution);
+        hash.Append(tail);
+        return hash.GetCurrentHashAsUInt128();
+    }
+}
