@@ -1,0 +1,139 @@
+namespace LogTrace.Shipper;
+
+/// <summary>
+/// What went through since the state directory was new. Counted when the checkpoint moves, and saved with it, so that a crash takes back counts and
+/// offsets together. Bytes are bytes of the files, line ends included.
+/// </summary>
+public sealed record ShipperCounts
+{
+    /// <summary>Lines that ended.</summary>
+    public long ReadLines { get; init; }
+
+    /// <summary>Bytes of these lines.</summary>
+    public long ReadBytes { get; init; }
+
+    /// <summary>Lines that are safe on the other side.</summary>
+    public long ShippedLines { get; init; }
+
+    /// <summary>Bytes of these lines.</summary>
+    public long ShippedBytes { get; init; }
+
+    /// <summary>Lines in the dead letter.</summary>
+    public long SetAsideLines { get; init; }
+
+    /// <summary>Bytes of these lines.</summary>
+    public long SetAsideBytes { get; init; }
+
+    /// <summary>Empty lines.</summary>
+    public long BlankLines { get; init; }
+
+    /// <summary>Bytes of these lines.</summary>
+    public long BlankBytes { get; init; }
+
+    /// <summary>NUL bytes skipped before lines; part of the bytes above.</summary>
+    public long NulBytes { get; init; }
+
+    /// <summary>Bytes known to have been emptied or overwritten before they were read; part of none of the above.</summary>
+    public long LostBytes { get; init; }
+
+    /// <summary>read = shipped + set aside + blank.</summary>
+    public bool Balances => ReadLines == ShippedLines + SetAsideLines + BlankLines && ReadBytes == ShippedBytes + SetAsideBytes + BlankBytes;
+}
+
+/// <summary>How far one file is.</summary>
+/// <param name="Path">Where it is now.</param>
+/// <param name="FileId">Its id; null until its first line has ended.</param>
+/// <param name="AcknowledgedOffset">Everything before this is safe on the other side.</param>
+/// <param name="ReadOffset">Everything before this was read.</param>
+/// <param name="SizeBytes">Size at the last look.</param>
+/// <param name="UnfinishedBytes">Bytes of a last line that has not ended.</param>
+public sealed record FileProgress(string Path, UInt128? FileId, long AcknowledgedOffset, long ReadOffset, long SizeBytes, long UnfinishedBytes)
+{
+    /// <summary>Bytes written and not yet safe.</summary>
+    public long LagBytes => Math.Max(0, SizeBytes - AcknowledgedOffset);
+}
+
+/// <summary>The state of a pipeline at one moment.</summary>
+/// <param name="Counts">What went through.</param>
+/// <param name="Files">The files, as of the last look for files.</param>
+/// <param name="FailedBatches">Batches that were not acknowledged and sent again, in this run.</param>
+public sealed record ShipperSnapshot(ShipperCounts Counts, IReadOnlyList<FileProgress> Files, long FailedBatches);
+
+/// <summary>Keeps the counts. Written by the pipeline, read from anywhere.</summary>
+sealed class ShipperMetrics
+{
+    readonly Lock _lock = new();
+    ShipperCounts _counts = new();
+    IReadOnlyList<FileProgress> _files = [];
+    long _failedBatches;
+
+    public ShipperCounts Counts
+    {
+        get
+        {
+            lock (_lock) return _counts;
+        }
+    }
+
+    public ShipperSnapshot Snapshot()
+    {
+        lock (_lock) return new ShipperSnapshot(_counts, _files, _failedBatches);
+    }
+
+    public void Restore(ShipperCounts counts)
+    {
+        lock (_lock) _counts = counts;
+    }
+
+    /// <summary>Spans are safe, except for the lines that the transport refused and that are in the dead letter now.</summary>
+    public void CountSafe(IReadOnlyList<ReadSpan> spans, long refusedLines, long refusedBytes)
+    {
+        lock (_lock)
+        {
+            var (read, readBytes) = (_counts.ReadLines, _counts.ReadBytes);
+            var (shipped, shippedBytes) = (_counts.ShippedLines - refusedLines, _counts.ShippedBytes - refusedBytes);
+            var (aside, asideBytes) = (_counts.SetAsideLines + refusedLines, _counts.SetAsideBytes + refusedBytes);
+            var (blank, blankBytes, nul) = (_counts.BlankLines, _counts.BlankBytes, _counts.NulBytes);
+            foreach (var span in spans)
+            {
+                read += span.Lines;
+                readBytes += span.Bytes;
+                shipped += span.ShippedLines;
+                shippedBytes += span.ShippedBytes;
+                aside += span.SetAside.Count;
+                asideBytes += span.Bytes - span.ShippedBytes - span.BlankBytes;
+                blank += span.BlankLines;
+                blankBytes += span.BlankBytes;
+                nul += span.NulBytes;
+            }
+
+            _counts = _counts with
+            {
+                ReadLines = read,
+                ReadBytes = readBytes,
+                ShippedLines = shipped,
+                ShippedBytes = shippedBytes,
+                SetAsideLines = aside,
+                SetAsideBytes = asideBytes,
+                BlankLines = blank,
+                BlankBytes = blankBytes,
+                NulBytes = nul,
+            };
+        }
+    }
+
+    public void CountLost(long bytes)
+    {
+        lock (_lock) _counts = _counts with { LostBytes = _counts.LostBytes + bytes };
+    }
+
+    public void CountFailed(int batches)
+    {
+        lock (_lock) _failedBatches += batches;
+    }
+
+    public void Show(IReadOnlyList<FileProgress> files)
+    {
+        lock (_lock) _files = files;
+    }
+}

@@ -1,0 +1,495 @@
+using LogTrace.Transport;
+using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
+
+namespace LogTrace.Shipper;
+
+/// <summary>
+/// Which file on disk continues which bytes: follows renames, notices deletions, reused inodes and emptied files, and recognises the copies that a
+/// rotation makes before it empties a file. Paths only lead here; device, inode, time of birth, hashed beginning and the bytes before the offset decide.
+/// </summary>
+sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, ShipperMetrics metrics, TimeProvider time, ILogger logger) : IDisposable
+{
+    // Inodes are reused soon after a deletion; what is older only raises the floor of generations.
+    const int MaxGone = 1_000;
+
+    // A file that changed this recently is looked at on every poll, others when files are looked for.
+    static readonly TimeSpan WarmFor = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan AbsentSearchInterval = TimeSpan.FromSeconds(10);
+
+    readonly Dictionary<FileKey, FileTailer> _tailers = [];
+    readonly List<(FileTailer Tailer, long Search)> _emptied = [];
+    readonly Dictionary<FileKey, Suspect> _suspects = [];
+    readonly Dictionary<FileKey, long> _compressed = [];
+    readonly OrderedDictionary<FileKey, int> _gone = [];
+    readonly HashSet<string> _reported = [];
+    readonly Dictionary<string, Dictionary<FileKey, FoundFile>> _siblings = [];
+    List<FileTailer> _list = [];
+    int _generationFloor;
+    long _searches;
+    long _nextAbsentSearch;
+
+    /// <summary>A file that begins like one that is being read, while it is not clear yet whether it is a copy.</summary>
+    sealed class Suspect(FileTailer original, long size, long sinceTicks)
+    {
+        public FileTailer Original => original;
+
+        public long Size { get; set; } = size;
+
+        public long UnchangedSinceTicks { get; set; } = sinceTicks;
+    }
+
+    /// <summary>How many times files were looked for.</summary>
+    public long Searches => _searches;
+
+    /// <summary>The files that can be read, in the order of discovery.</summary>
+    public IReadOnlyList<FileTailer> Tailers => _list;
+
+    public void Restore(Checkpoint checkpoint)
+    {
+        _generationFloor = checkpoint.GenerationFloor;
+        foreach (var gone in checkpoint.Gone) _gone[new FileKey(gone.Device, gone.Inode)] = gone.Generation;
+        foreach (var entry in checkpoint.Files)
+        {
+            var tailer = FileTailer.Restore(entry, options.MaxLineBytes);
+            if (entry.State == EntryState.Present) _tailers[tailer.Key] = tailer;
+            else _emptied.Add((tailer, 0));
+        }
+
+        _list = [.. _tailers.Values];
+    }
+
+    /// <summary>What a checkpoint has to hold. A file whose first line has not ended needs no entry: it is read from its start.</summary>
+    public Checkpoint AddTo(Checkpoint checkpoint)
+    {
+        var files = new List<CheckpointEntry>(_tailers.Count);
+        files.AddRange(_tailers.Values.Where(t => t.FileId is not null).Select(t => t.ToEntry(EntryState.Present)));
+        files.AddRange(_emptied.Select(e => e.Tailer.ToEntry(EntryState.Emptied)));
+        return checkpoint with
+        {
+            Files = files,
+            Gone = [.. _gone.Select(g => new GoneFile(g.Key.Device, g.Key.Inode, g.Value))],
+            GenerationFloor = _generationFloor,
+        };
+    }
+
+    /// <summary>The checkpoint was saved with all ids known now.</summary>
+    public void MarkSaved()
+    {
+        foreach (var tailer in _tailers.Values) tailer.IsInCheckpoint |= tailer.FileId is not null;
+    }
+
+    /// <summary>True when nothing waits for a decision: no suspected copy, no emptied file whose copy is searched for, no deleted file with an unfinished end.</summary>
+    public bool IsSettled => _suspects.Count == 0 && _emptied.Count == 0 && !_tailers.Values.Any(t => t.IsDeleted && t.TornBytes > 0);
+
+    /// <summary>Looks for files and settles what became of the ones known.</summary>
+    public void Search()
+    {
+        _searches++;
+        _siblings.Clear();
+        var found = discovery.Find();
+        var unknown = new List<FoundFile>();
+        var here = new HashSet<FileKey>(found.Count);
+        foreach (var file in found)
+        {
+            here.Add(file.Status.Key);
+            if (_tailers.TryGetValue(file.Status.Key, out var tailer) && IsSame(tailer, file.Status)) See(tailer, file);
+            else unknown.Add(file);
+        }
+
+        var searchAbsent = time.GetTimestamp() >= _nextAbsentSearch;
+        if (searchAbsent) _nextAbsentSearch = time.GetTimestamp() + Ticks(AbsentSearchInterval);
+        foreach (var tailer in _tailers.Values.Where(t => !here.Contains(t.Key)).ToList()) Follow(tailer, searchAbsent);
+        foreach (var file in unknown) Admit(file);
+        foreach (var key in _suspects.Keys.Where(k => !here.Contains(k)).ToList()) _suspects.Remove(key);
+        foreach (var key in _compressed.Keys.Where(k => !here.Contains(k)).ToList()) _compressed.Remove(key);
+        SettleEmptied();
+        foreach (var (directory, reason) in discovery.Unreadable) Report(directory, reason);
+        _list = [.. _tailers.Values.Where(t => t.AbsentSinceMillis == 0)];
+    }
+
+    /// <summary>Whether a look at the file is worth a system call now.</summary>
+    public bool IsDue(FileTailer tailer, long nowTicks) =>
+        !tailer.IsAtEnd || tailer.TakesUnfinishedEnd || (tailer.IsOpen && nowTicks - tailer.LastChangeTicks < Ticks(WarmFor));
+
+    /// <summary>
+    /// Opens the file if it is not open. False when it cannot be opened now, or is no longer the one it was; the next search finds out what it is.
+    /// </summary>
+    public bool TryOpen(FileTailer tailer)
+    {
+        if (tailer.IsOpen) return true;
+        if (OpenAt(tailer.Path) is not { } opened) return false;
+        if (opened.Status.Key != tailer.Key || !opened.Status.MayBeBornAt(tailer.BirthNanos))
+        {
+            opened.Handle.Dispose();
+            return false;
+        }
+
+        if (!tailer.IsRestored)
+        {
+            tailer.Reopen(opened.Handle, time.GetTimestamp());
+            return true;
+        }
+
+        var file = new FoundFile(tailer.Path, tailer.MatchedPath, opened.Status);
+        if (tailer.Recognises(opened.Handle, opened.Status.Size))
+        {
+            tailer.Attach(opened.Handle, file, time.GetTimestamp());
+            return true;
+        }
+
+        // Other content under the inode than at the last checkpoint.
+        Replace(tailer, opened.Handle, file);
+        return false;
+    }
+
+    /// <summary>The bytes before the tailer's offset are no longer in its file. What is there now is read as a new generation; the old one waits for a copy.</summary>
+    public void Emptied(FileTailer tailer)
+    {
+        var handle = tailer.Detach()!;
+        Replace(tailer, handle, new FoundFile(tailer.Path, tailer.MatchedPath, FileStatus.OfHandle(handle)));
+        _list = [.. _tailers.Values.Where(t => t.AbsentSinceMillis == 0)];
+    }
+
+    void Replace(FileTailer tailer, SafeFileHandle handle, FoundFile file)
+    {
+        logger.Emptied(tailer.Path, tailer.ReadOffset);
+        var next = new FileTailer(file.Status.Key, file.Status.BirthNanos, file.Path, file.MatchedPath, NextGeneration(file.Status.Key), options.MaxLineBytes);
+        next.Attach(handle, file, time.GetTimestamp());
+        next.IsDeleted = tailer.IsDeleted;
+        _tailers[file.Status.Key] = next;
+        if (tailer.FileId is not null) _emptied.Add((tailer, _searches));
+    }
+
+    // An inode given to another file: only possible when no handle of ours held it.
+    bool IsSame(FileTailer tailer, FileStatus status)
+    {
+        if (tailer.IsOpen || status.MayBeBornAt(tailer.BirthNanos)) return true;
+        Bury(tailer);
+        return false;
+    }
+
+    void See(FileTailer tailer, FoundFile file)
+    {
+        if (tailer.Path != file.Path) logger.Renamed(tailer.Path, file.Path);
+        tailer.MoveTo(file.Path, file.MatchedPath);
+        tailer.AbsentSinceMillis = 0;
+        tailer.Saw(file.Status);
+        if (tailer.IsRestored) TryOpen(tailer);
+    }
+
+    // No pattern names the file any more.
+    void Follow(FileTailer tailer, bool searchAbsent)
+    {
+        if (tailer.IsOpen)
+        {
+            var status = tailer.Status();
+            tailer.Saw(status);
+            if (status.Links > 0)
+            {
+                if (tailer.CurrentPath() is { } path && path != tailer.Path)
+                {
+                    logger.Renamed(tailer.Path, path);
+                    tailer.MoveTo(path);
+                }
+            }
+            else
+            {
+                FinishDeleted(tailer, status);
+            }
+
+            return;
+        }
+
+        // Its pattern was taken out of the configuration: kept for a while, and left alone.
+        var isWanted = discovery.Covers(tailer.MatchedPath);
+        if (isWanted && FileStatus.OfPath(tailer.Path) is { } there && there.Key == tailer.Key && IsSame(tailer, there))
+        {
+            See(tailer, new FoundFile(tailer.Path, tailer.MatchedPath, there));
+            return;
+        }
+
+        if (!_tailers.ContainsKey(tailer.Key)) return; // its inode is another file's now
+        if (isWanted && (searchAbsent || tailer.AbsentSinceMillis == 0) && FindBeside(tailer) is { } renamed && IsSame(tailer, renamed.Status))
+        {
+            See(tailer, renamed);
+            return;
+        }
+
+        var now = time.GetUtcNow().ToUnixTimeMilliseconds();
+        if (tailer.AbsentSinceMillis == 0) tailer.AbsentSinceMillis = now;
+        if (now - tailer.AbsentSinceMillis > options.ForgetAfter.TotalMilliseconds) Bury(tailer);
+    }
+
+    // Renamed to a name that no pattern covers, while no handle held it.
+    FoundFile? FindBeside(FileTailer tailer)
+    {
+        foreach (var path in (string[])[tailer.Path, tailer.MatchedPath])
+        {
+            if (Siblings(path).TryGetValue(tailer.Key, out var file)) return file with { MatchedPath = tailer.MatchedPath };
+        }
+
+        return null;
+    }
+
+    Dictionary<FileKey, FoundFile> Siblings(string path)
+    {
+        var directory = Path.GetDirectoryName(path)!;
+        if (!_siblings.TryGetValue(directory, out var files)) _siblings[directory] = files = FileDiscovery.FilesIn(directory);
+        return files;
+    }
+
+    void FinishDeleted(FileTailer tailer, FileStatus status)
+    {
+        if (!tailer.IsDeleted) logger.Deleted(tailer.Path);
+        tailer.IsDeleted = true;
+        var isQuiet = time.GetTimestamp() - tailer.LastChangeTicks >= Ticks(options.DeletedGrace);
+        if (!tailer.IsAtEnd || tailer.InFlight > 0 || !isQuiet || status.Size != tailer.Size) return;
+        if (tailer.TornBytes > 0) tailer.TakesUnfinishedEnd = true;
+        else Bury(tailer);
+    }
+
+    void Admit(FoundFile file)
+    {
+        if (_compressed.TryGetValue(file.Status.Key, out var seen) && seen == file.Status.ModifiedNanos) return;
+        if (OpenAt(file.Path) is not { } opened) return;
+        var handle = opened.Handle;
+        file = file with { Status = opened.Status };
+        if (_tailers.ContainsKey(file.Status.Key))
+        {
+            handle.Dispose(); // renamed again since it was listed
+            return;
+        }
+
+        Span<byte> buffer = stackalloc byte[FileIdentity.MaxHeadBytes];
+        var head = buffer[..RandomAccess.Read(handle, buffer, 0)];
+        if (IsCompressed(head))
+        {
+            logger.Compressed(file.Path);
+            _compressed[file.Status.Key] = file.Status.ModifiedNanos;
+            handle.Dispose();
+            return;
+        }
+
+        if (head.Length > 0 && (ContinuesAnother(file, handle) || MayBeCopy(file, handle, head))) return;
+        _suspects.Remove(file.Status.Key);
+        logger.Found(file.Path);
+        var tailer = new FileTailer(file.Status.Key, file.Status.BirthNanos, file.Path, file.MatchedPath, NextGeneration(file.Status.Key), options.MaxLineBytes);
+        tailer.Attach(handle, file, time.GetTimestamp());
+        _tailers.Add(file.Status.Key, tailer);
+    }
+
+    bool ContinuesAnother(FoundFile file, SafeFileHandle handle)
+    {
+        // The copy that a rotation made before it emptied the original.
+        foreach (var entry in _emptied)
+        {
+            if (!entry.Tailer.Recognises(handle, file.Status.Size)) continue;
+            _emptied.Remove(entry);
+            Continue(entry.Tailer, file, handle);
+            return true;
+        }
+
+        // Device numbers may change with a restart of the machine; all else says that it is the same file.
+        var renumbered = _tailers.Values.FirstOrDefault(t =>
+            t.IsRestored && t.AbsentSinceMillis != 0 && t.AckedOffset > 0 && t.Key.Inode == file.Status.Key.Inode && t.BirthNanos == file.Status.BirthNanos && t.Recognises(handle, file.Status.Size));
+        if (renumbered is null) return false;
+        _tailers.Remove(renumbered.Key);
+        Continue(renumbered, file, handle);
+        return true;
+    }
+
+    void Continue(FileTailer tailer, FoundFile file, SafeFileHandle handle)
+    {
+        logger.CopyFound(file.Path, tailer.Path, tailer.AckedOffset);
+        _suspects.Remove(file.Status.Key);
+        tailer.AbsentSinceMillis = 0;
+        tailer.IsDeleted = false;
+        tailer.Attach(handle, file, time.GetTimestamp());
+        _tailers[file.Status.Key] = tailer;
+    }
+
+    // True when the file was taken care of: it waits, or it is a copy. A file is only taken for a copy when reading it as one loses nothing: everything
+    // before its offset has been read from the original with the same bytes.
+    bool MayBeCopy(FoundFile file, SafeFileHandle handle, ReadOnlySpan<byte> head)
+    {
+        var now = time.GetTimestamp();
+        if (!_suspects.TryGetValue(file.Status.Key, out var suspect))
+        {
+            if (OriginalOf(head) is not { } original) return false;
+            _suspects.Add(file.Status.Key, new Suspect(original, file.Status.Size, now));
+            handle.Dispose();
+            return true;
+        }
+
+        var of = suspect.Original;
+        if (file.Status.Size != suspect.Size) (suspect.Size, suspect.UnchangedSinceTicks) = (file.Status.Size, now);
+        // Emptied meanwhile, and this is no copy of what it held; or the two have gone different ways.
+        if (!_tailers.TryGetValue(of.Key, out var still) || still != of) return false;
+        var common = Math.Min(file.Status.Size, of.ReadOffset);
+        if (MarkerOf(of, common) is { } marker && FileTailer.MarkerAt(handle, common) != marker) return false;
+        if (file.Status.Size <= of.Size && now - suspect.UnchangedSinceTicks < Ticks(options.CopyGrace))
+        {
+            handle.Dispose();
+            return true;
+        }
+
+        // A long equal beginning is no coincidence; a short one (a line "started", say) may be, and then both files count.
+        if (of.HeadLength < FileIdentity.MaxHeadBytes) return false;
+        var offset = Math.Min(of.AckedOffset, LineStartBefore(handle, file.Status.Size));
+        if (FileTailer.MarkerAt(handle, offset) is not { } at || at != MarkerOf(of, offset)) return false;
+        var copy = of.CopyAt(file, offset, at);
+        logger.CopyFound(file.Path, of.Path, offset);
+        copy.Attach(handle, file, now);
+        copy.IsInCheckpoint = of.IsInCheckpoint;
+        _tailers.Add(file.Status.Key, copy);
+        _suspects.Remove(file.Status.Key);
+        return true;
+    }
+
+    FileTailer? OriginalOf(ReadOnlySpan<byte> head)
+    {
+        var hashes = new Dictionary<int, UInt128>();
+        foreach (var tailer in _tailers.Values)
+        {
+            if (tailer.HeadLength == 0 || tailer.HeadLength > head.Length) continue;
+            if (!hashes.TryGetValue(tailer.HeadLength, out var hash)) hashes[tailer.HeadLength] = hash = FileIdentity.Hash(head[..tailer.HeadLength]);
+            if (hash == tailer.HeadHash) return tailer;
+        }
+
+        return null;
+    }
+
+    UInt128? MarkerOf(FileTailer tailer, long offset)
+    {
+        if (offset == tailer.AckedOffset) return tailer.AckedMarker;
+        if (OpenAt(tailer.Path) is not { } opened) return null;
+        using var handle = opened.Handle;
+        return opened.Status.Key == tailer.Key ? FileTailer.MarkerAt(handle, offset) : null;
+    }
+
+    static long LineStartBefore(SafeFileHandle handle, long offset)
+    {
+        var block = new byte[64 * 1024];
+        while (offset > 0)
+        {
+            var from = Math.Max(0, offset - block.Length);
+            var got = RandomAccess.Read(handle, block.AsSpan(0, (int)(offset - from)), from);
+            var end = block.AsSpan(0, got).LastIndexOf((byte)'\n');
+            if (end >= 0) return from + end + 1;
+            offset = from;
+        }
+
+        return 0;
+    }
+
+    // A copy exists before its original is emptied, so one search after the fact finds it, also under a name that no pattern covers.
+    void SettleEmptied()
+    {
+        foreach (var entry in _emptied.Where(e => e.Search < _searches).ToList())
+        {
+            var tailer = entry.Tailer;
+            if (AdoptSibling(entry)) continue;
+            if (tailer.InFlight > 0) continue; // its last lines may still fail, and then have to be read again somewhere
+            _emptied.Remove(entry);
+            Remember(tailer);
+            var lost = Math.Max(0, tailer.Size - tailer.AckedOffset);
+            if (lost == 0) continue;
+            metrics.CountLost(lost);
+            logger.Lost(tailer.Path, lost);
+        }
+    }
+
+    bool AdoptSibling((FileTailer Tailer, long Search) entry)
+    {
+        foreach (var (key, file) in Siblings(entry.Tailer.MatchedPath))
+        {
+            if (_tailers.ContainsKey(key) || file.Status.Size < entry.Tailer.AckedOffset || discovery.Covers(file.Path)) continue;
+            if (OpenAt(file.Path) is not { } opened) continue;
+            if (opened.Status.Key == key && entry.Tailer.Recognises(opened.Handle, opened.Status.Size))
+            {
+                _emptied.Remove(entry);
+                Continue(entry.Tailer, new FoundFile(file.Path, entry.Tailer.MatchedPath, opened.Status), opened.Handle);
+                return true;
+            }
+
+            opened.Handle.Dispose();
+        }
+
+        return false;
+    }
+
+    int NextGeneration(FileKey key)
+    {
+        var next = _gone.TryGetValue(key, out var gone) ? gone + 1 : _generationFloor;
+        if (_tailers.TryGetValue(key, out var tailer)) next = Math.Max(next, tailer.Generation + 1);
+        foreach (var entry in _emptied.Where(e => e.Tailer.Key == key)) next = Math.Max(next, entry.Tailer.Generation + 1);
+        return next;
+    }
+
+    void Bury(FileTailer tailer)
+    {
+        logger.Finished(tailer.Path, tailer.AckedOffset);
+        Remember(tailer);
+        tailer.Dispose();
+        _tailers.Remove(tailer.Key);
+    }
+
+    void Remember(FileTailer tailer)
+    {
+        var generation = _gone.TryGetValue(tailer.Key, out var known) ? Math.Max(known, tailer.Generation) : tailer.Generation;
+        _gone.Remove(tailer.Key);
+        _gone.Add(tailer.Key, generation);
+        while (_gone.Count > MaxGone)
+        {
+            _generationFloor = Math.Max(_generationFloor, _gone.GetAt(0).Value + 1);
+            _gone.RemoveAt(0);
+        }
+    }
+
+    (SafeFileHandle Handle, FileStatus Status)? OpenAt(string path)
+    {
+        MakeRoom();
+        try
+        {
+            // Opening a pipe would wait for its writer.
+            if (FileStatus.OfPath(path) is not { IsRegular: true }) return null;
+            var handle = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            _reported.Remove(path);
+            return (handle, FileStatus.OfHandle(handle));
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            return null; // renamed or deleted this moment
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            Report(path, e.Message);
+            return null;
+        }
+    }
+
+    void MakeRoom()
+    {
+        if (_tailers.Count < options.MaxOpenFiles) return;
+        var open = _tailers.Values.Where(t => t.IsOpen).ToList();
+        foreach (var tailer in open.Where(t => !t.IsDeleted).OrderBy(t => t.IsAtEnd ? 0 : 1).ThenBy(t => t.LastChangeTicks).Take(open.Count - options.MaxOpenFiles + 1))
+            tailer.Detach()!.Dispose();
+    }
+
+    void Report(string path, string reason)
+    {
+        if (_reported.Count < 10_000 && _reported.Add(path)) logger.Unreadable(path, reason);
+    }
+
+    static bool IsCompressed(ReadOnlySpan<byte> head) =>
+        head.StartsWith((ReadOnlySpan<byte>)[0x1f, 0x8b]) || head.StartsWith((ReadOnlySpan<byte>)[0x28, 0xb5, 0x2f, 0xfd]) ||
+        head.StartsWith((ReadOnlySpan<byte>)[0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]) || head.StartsWith("BZh"u8);
+
+    long Ticks(TimeSpan span) => (long)(span.TotalSeconds * time.TimestampFrequency);
+
+    public void Dispose()
+    {
+        foreach (var tailer in _tailers.Values) tailer.Dispose();
+    }
+}
