@@ -1,0 +1,288 @@
+using System.Data;
+using System.Data.Common;
+using System.Diagnostics.CodeAnalysis;
+
+namespace LogTrace;
+
+/// <summary>
+/// Any ADO.NET connection, with a record for each thing that it asks its database: <c>mysql.connect</c> and <c>mysql.request</c> (or
+/// <c>pgsql</c>, <c>sqlserver</c>, <c>sqlite</c>, ... by provider), with <c>.error</c> appended where it failed or was cancelled. Use it in place of
+/// the connection: commands, readers and transactions made from it are wrapped as well. Batches (<see cref="DbBatch"/>) are not offered.
+/// </summary>
+/// <remarks>
+/// Every request takes the next number of the scope in which it starts. Opening takes one too, and the first request that follows in the
+/// same scope shares it. A query's record is written when its reader is closed, at the latest when the connection is. Outside a trace
+/// nothing is recorded. As safe for concurrent use as the wrapped connection: usually not.
+/// </remarks>
+public sealed class TraceDbConnection : DbConnection
+{
+    readonly TraceDbOptions _options;
+    readonly TraceDbTarget _target;
+    readonly List<TraceOperation> _reading = [];
+
+    // The connect whose number the next request shares.
+    TraceOperation? _connect;
+
+    /// <summary>Wraps a connection, which then belongs to the wrapper: disposing of this one disposes of it.</summary>
+    /// <param name="inner">Open or closed.</param>
+    /// <param name="instanceName">What records call the connection.</param>
+    public TraceDbConnection(DbConnection inner, string instanceName = "default")
+        : this(inner, new TraceDbOptions { InstanceName = instanceName })
+    {
+    }
+
+    /// <summary>Wraps a connection, which then belongs to the wrapper: disposing of this one disposes of it.</summary>
+    /// <param name="inner">Open or closed.</param>
+    /// <param name="options">What to write into the records.</param>
+    /// <exception cref="ArgumentException">An option is out of range; the message lists all that are.</exception>
+    public TraceDbConnection(DbConnection inner, TraceDbOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(inner);
+        ArgumentNullException.ThrowIfNull(options);
+        var problems = options.Validate();
+        if (problems.Count > 0) throw new ArgumentException(string.Join(Environment.NewLine, problems), nameof(options));
+        Inner = inner;
+        _options = options;
+        _target = new TraceDbTarget(inner);
+        inner.StateChange += OnInnerStateChange;
+    }
+
+    /// <summary>The wrapped connection. What is done through it directly leaves no record.</summary>
+    public DbConnection Inner { get; }
+
+    /// <inheritdoc/>
+    [AllowNull]
+    public override string ConnectionString { get => Inner.ConnectionString; set => Inner.ConnectionString = value; }
+
+    /// <inheritdoc/>
+    public override int ConnectionTimeout => Inner.ConnectionTimeout;
+
+    /// <inheritdoc/>
+    public override string Database => Inner.Database;
+
+    /// <inheritdoc/>
+    public override string DataSource => Inner.DataSource;
+
+    /// <inheritdoc/>
+    public override string ServerVersion => Inner.ServerVersion;
+
+    /// <inheritdoc/>
+    public override ConnectionState State => Inner.State;
+
+    /// <inheritdoc/>
+    public override void Open()
+    {
+        using var connect = Begin(TraceOperation.Begin(_target.ConnectName));
+        try
+        {
+            Inner.Open();
+            _connect = connect;
+        }
+        catch (Exception exception)
+        {
+            // Only to say so in the record; the caller gets the exception as it is. So in every method here.
+            Fail(connect, exception);
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public override async Task OpenAsync(CancellationToken cancellationToken)
+    {
+        using var connect = Begin(TraceOperation.Begin(_target.ConnectName));
+        try
+        {
+            await Inner.OpenAsync(cancellationToken).ConfigureAwait(false);
+            _connect = connect;
+        }
+        catch (Exception exception)
+        {
+            Fail(connect, exception);
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Close()
+    {
+        try
+        {
+            Inner.Close();
+        }
+        finally
+        {
+            Closed();
+        }
+    }
+
+    /// <inheritdoc/>
+    public override async Task CloseAsync()
+    {
+        try
+        {
+            await Inner.CloseAsync().ConfigureAwait(false);
+        }
+        finally
+        {
+            Closed();
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void ChangeDatabase(string databaseName) => Inner.ChangeDatabase(databaseName);
+
+    /// <inheritdoc/>
+    public override Task ChangeDatabaseAsync(string databaseName, CancellationToken cancellationToken = default) => Inner.ChangeDatabaseAsync(databaseName, cancellationToken);
+
+    /// <inheritdoc/>
+    public override void EnlistTransaction(System.Transactions.Transaction? transaction) => Inner.EnlistTransaction(transaction);
+
+    /// <inheritdoc/>
+    public override DataTable GetSchema() => Inner.GetSchema();
+
+    /// <inheritdoc/>
+    public override DataTable GetSchema(string collectionName) => Inner.GetSchema(collectionName);
+
+    /// <inheritdoc/>
+    public override DataTable GetSchema(string collectionName, string?[] restrictionValues) => Inner.GetSchema(collectionName, restrictionValues);
+
+    /// <inheritdoc/>
+    protected override DbCommand CreateDbCommand() => new TraceDbCommand(Inner.CreateCommand(), this);
+
+    /// <inheritdoc/>
+    protected override DbTransaction BeginDbTransaction(IsolationLevel isolationLevel)
+    {
+        DbTransaction? transaction = null;
+        Run("BEGIN", () => transaction = Inner.BeginTransaction(isolationLevel));
+        return new TraceDbTransaction(transaction!, this);
+    }
+
+    /// <inheritdoc/>
+    protected override async ValueTask<DbTransaction> BeginDbTransactionAsync(IsolationLevel isolationLevel, CancellationToken cancellationToken)
+    {
+        DbTransaction? transaction = null;
+        await RunAsync("BEGIN", async token => transaction = await Inner.BeginTransactionAsync(isolationLevel, token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+        return new TraceDbTransaction(transaction!, this);
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            try
+            {
+                Inner.Dispose();
+            }
+            finally
+            {
+                Closed();
+            }
+        }
+
+        base.Dispose(disposing);
+    }
+
+    /// <inheritdoc/>
+    public override async ValueTask DisposeAsync()
+    {
+        try
+        {
+            await Inner.DisposeAsync().ConfigureAwait(false);
+        }
+        finally
+        {
+            Closed();
+        }
+
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Begins the record of a statement, under the number of the connect that was made for it or one of its own; null where nothing is traced.</summary>
+    internal TraceOperation? BeginRequest(string sql, DbParameterCollection? parameters)
+    {
+        var scope = TraceContext.Current;
+        var connect = Interlocked.Exchange(ref _connect, null);
+        if (scope is null) return null;
+
+        // A connection may be opened in one branch and used in another: there the connect's number is somebody else's.
+        var action = TraceDbTarget.Bounded(sql, _options.MaxActionLength);
+        var param = _options.RecordParameters ? TraceDbTarget.Format(parameters, _options.MaxParamLength) : "";
+        return Begin(connect is not null && ReferenceEquals(connect.Scope, scope)
+            ? connect.BeginPart(_target.RequestName, action, param)
+            : scope.BeginCall(_target.RequestName, action, param));
+    }
+
+    /// <summary>Runs a statement that has no command.</summary>
+    internal void Run(string sql, Action run)
+    {
+        using var call = BeginRequest(sql, null);
+        try
+        {
+            run();
+        }
+        catch (Exception exception)
+        {
+            Fail(call, exception);
+            throw;
+        }
+    }
+
+    /// <inheritdoc cref="Run"/>
+    internal async Task RunAsync(string sql, Func<CancellationToken, Task> run, CancellationToken cancellationToken)
+    {
+        using var call = BeginRequest(sql, null);
+        try
+        {
+            await run(cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            Fail(call, exception);
+            throw;
+        }
+    }
+
+    internal static void Fail(TraceOperation? call, Exception exception)
+    {
+        if (call is null) return;
+        call.Code ??= TraceDbTarget.CodeOf(exception);
+        call.Fail(exception);
+    }
+
+    internal void ReaderOpened(TraceOperation query)
+    {
+        lock (_reading) _reading.Add(query);
+    }
+
+    internal void ReaderClosed(TraceOperation query)
+    {
+        lock (_reading) _reading.Remove(query);
+        query.Dispose();
+    }
+
+    TraceOperation? Begin(TraceOperation? call)
+    {
+        if (call is null) return null;
+        call.InstanceName = _options.InstanceName;
+        call.Host = _target.Host;
+        call.Db = _target.DatabaseOf(Inner);
+        return call;
+    }
+
+    // A reader that nobody closed ends with its connection: the number it took must not be missing from the chain.
+    void Closed()
+    {
+        _connect = null;
+        TraceOperation[] left;
+        lock (_reading)
+        {
+            left = [.. _reading];
+            _reading.Clear();
+        }
+
+        foreach (var query in left) query.Dispose();
+    }
+
+    void OnInnerStateChange(object sender, StateChangeEventArgs change) => OnStateChange(change);
+}
