@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using LogTrace.Records;
+using Serilog.Events;
 
 namespace LogTrace;
 
@@ -20,6 +21,7 @@ public sealed class TraceContext : TraceSpan
     readonly Holder? _outer;
     long _counter = 1;
     StampCache? _stamp;
+    LogEventProperty[]? _logProperties;
 
     // Clearing an AsyncLocal does not reach the copies that background work captured; emptying what it points to does.
     sealed class Holder(TraceContext context, Holder? outer)
@@ -30,7 +32,16 @@ public sealed class TraceContext : TraceSpan
     }
 
     /// <summary>What log lines of this scope carry at the moment, made once per number.</summary>
-    internal sealed record StampCache(long Number, string RpcId);
+    internal sealed class StampCache(long number, string rpcId)
+    {
+        LogEventProperty? _property;
+
+        public long Number { get; } = number;
+
+        public string RpcId { get; } = rpcId;
+
+        public LogEventProperty Property => _property ??= new(RecordFields.WireName(RecordField.RpcId), new ScalarValue(RpcId));
+    }
 
     internal TraceContext(TraceLogger logger, string name, string traceId, string prefix, string action, string param, ulong parentSpan, in IncomingTrace incoming)
         : base(logger, name, action, param)
@@ -87,6 +98,9 @@ public sealed class TraceContext : TraceSpan
     internal string? OtherState { get; }
 
     internal override TraceContext Scope => this;
+
+    /// <summary>What all log lines of this scope carry, but for the number.</summary>
+    internal LogEventProperty[] LogProperties => _logProperties ??= MakeLogProperties();
 
     internal StampCache Stamp
     {
@@ -189,6 +203,18 @@ public sealed class TraceContext : TraceSpan
         }
 
         return current.TraceId.ToHexString();
+    }
+
+    LogEventProperty[] MakeLogProperties()
+    {
+        var properties = new List<LogEventProperty>(4)
+        {
+            new(RecordFields.WireName(RecordField.TraceId), new ScalarValue(TraceId)),
+            new(RecordFields.WireName(RecordField.SpanId), new ScalarValue(SpanId)),
+        };
+        if (ParentSpanId is { } parent) properties.Add(new(RecordFields.WireName(RecordField.ParentSpanId), new ScalarValue(parent)));
+        if (IsDebug) properties.Add(new(RecordFields.WireName(RecordField.Debug), new ScalarValue(true)));
+        return [.. properties];
     }
 
     private protected override void Ending()

@@ -12,7 +12,7 @@ namespace LogTrace;
 /// One service's tracing: who it is, whom it believes, and where its records go. Make one per service at start and dispose it last:
 /// <code>
 /// using var tracer = new TraceLogger(new() { Service = "orders", Department = "shop_backend", File = new() { Path = "logs/orders.log" } });
-/// Log.Logger = new LoggerConfiguration().WriteTo.LogTrace(tracer).CreateLogger();
+/// Log.Logger = new LoggerConfiguration().LogTrace(tracer).CreateLogger();
 /// </code>
 /// </summary>
 /// <remarks>Thread-safe. Nothing that is called while a request runs throws.</remarks>
@@ -32,6 +32,7 @@ public sealed class TraceLogger : IDisposable
     readonly NetworkList _proxies;
     readonly NetworkList _internalNetworks;
     readonly ConcurrentDictionary<string, string> _modules = new(StringComparer.Ordinal);
+    readonly ConcurrentDictionary<string, string> _sourceModules = new(StringComparer.Ordinal);
     readonly Lock _levelGate = new();
     readonly Dictionary<LoggingLevelSwitch, LogEventLevel> _levels = [];
     readonly bool _ownsFile;
@@ -102,7 +103,7 @@ public sealed class TraceLogger : IDisposable
     /// <summary>The level below which Serilog makes no event: the configured one, or Debug while a debug request is in flight.</summary>
     public LoggingLevelSwitch LevelSwitch { get; }
 
-    /// <summary>Lines that the operating system has (to a Serilog sink: events handed over).</summary>
+    /// <summary>Lines that the operating system has (without a file: typed records handed to the Serilog sink).</summary>
     public long Written => File?.Written ?? Interlocked.Read(ref _handedOver);
 
     /// <summary>Lines given up: queue full, disk refused.</summary>
@@ -118,8 +119,6 @@ public sealed class TraceLogger : IDisposable
 
     internal string Pid { get; }
 
-    /// <summary>True when a log event is to be written: at or above its configured level, or part of a debug request of this service.</summary>
-    internal bool HasDebugRequests => Volatile.Read(ref _debugRequests) > 0;
 
     /// <summary>Sets this as <see cref="Default"/> unless there is one.</summary>
     public void UseAsDefault() => Interlocked.CompareExchange(ref s_default, this, null);
@@ -199,14 +198,15 @@ public sealed class TraceLogger : IDisposable
         return false;
     }
 
-    /// <summary>Closes its file.</summary>
+    /// <summary>Closes its file: what waits is written and synced to the disk.</summary>
     public void Dispose()
     {
         Interlocked.CompareExchange(ref s_default, null, this);
         if (_ownsFile) File?.Dispose();
     }
 
-    internal void SendTo(ILogEventSink sink) => _sink = sink;
+    /// <summary>From now on, typed records go to this Serilog logger or sink, unless there is a file. It is not disposed.</summary>
+    public void SendTo(ILogEventSink sink) => _sink = sink;
 
     internal string? DebugToken(TraceContext scope) => scope.DebugUntil is { } until ? _debugGate.Token(scope.TraceId, until) : null;
 
@@ -215,7 +215,7 @@ public sealed class TraceLogger : IDisposable
     {
         lock (_levelGate)
         {
-            var added = new LoggingLevelSwitch(HasDebugRequests && level > LogEventLevel.Debug ? LogEventLevel.Debug : level);
+            var added = new LoggingLevelSwitch(_debugRequests > 0 && level > LogEventLevel.Debug ? LogEventLevel.Debug : level);
             _levels.Add(added, level);
             return added;
         }
@@ -244,6 +244,16 @@ public sealed class TraceLogger : IDisposable
         module = $"{Application}_{Service}_{about.Replace('.', '_')}";
         // Bounded: names may be made up while running.
         if (_modules.Count < MaxCachedModules) _modules.TryAdd(about, module);
+        return module;
+    }
+
+    /// <summary>The module of log lines: the last part of their source context stands for the function.</summary>
+    internal string ModuleForSource(string? source)
+    {
+        if (source is null) return ModuleFor("log");
+        if (_sourceModules.TryGetValue(source, out var module)) return module;
+        module = $"{Application}_{Service}_{source[(source.LastIndexOfAny(['.', '+']) + 1)..]}_log";
+        if (_sourceModules.Count < MaxCachedModules) _sourceModules.TryAdd(source, module);
         return module;
     }
 

@@ -1,0 +1,94 @@
+using System.Globalization;
+using Microsoft.AspNetCore.Diagnostics;
+using Microsoft.AspNetCore.Http;
+
+namespace LogTrace;
+
+/// <summary>
+/// Handles each request in a scope: judges the context that came with it, and writes the request's <c>request.info</c> when it is over, however it ends.
+/// </summary>
+public sealed class TraceMiddleware
+{
+    /// <summary>What nginx logs when the client goes away before it has its answer.</summary>
+    const string ClientClosedRequest = "499";
+
+    readonly RequestDelegate _next;
+    readonly TraceLogger _logger;
+
+    /// <summary>Made by <see cref="LogTraceApplicationExtensions.UseLogTrace"/>.</summary>
+    public TraceMiddleware(RequestDelegate next, TraceLogger logger)
+    {
+        _next = next;
+        _logger = logger;
+    }
+
+    /// <summary>Handles one request.</summary>
+    public async Task InvokeAsync(HttpContext context)
+    {
+        ArgumentNullException.ThrowIfNull(context);
+        var request = context.Request;
+        var caller = _logger.CallerOf(context.Connection.RemoteIpAddress, request.Headers["X-Forwarded-For"]);
+        var trust = _logger.TrustOf(caller);
+        using var scope = _logger.StartRequest(
+            $"{request.Method} {request.PathBase}{request.Path}", request.QueryString.HasValue ? request.QueryString.Value![1..] : "", _logger.Judge(trust, request, GetHeader));
+        scope.ClientIp = caller?.ToString();
+        scope.UserAgent = One(request.Headers.UserAgent);
+        scope.Source = One(request.Headers.Referer);
+        if (trust == CallerTrust.Trust || scope.IsDebug)
+        {
+            // Set at the last moment: an exception handler clears what was set before.
+            context.Response.OnStarting(
+                static state =>
+                {
+                    var (response, traceId) = ((HttpResponse, string))state;
+                    response.Headers[TraceHeaders.TraceId] = traceId;
+                    return Task.CompletedTask;
+                },
+                (context.Response, scope.TraceId));
+        }
+
+        try
+        {
+            await _next(context);
+            Close(context, scope, null);
+        }
+        catch (Exception exception)
+        {
+            // Whatever it is: it is recorded here and answered by the server or a handler around this.
+            Close(context, scope, exception);
+            throw;
+        }
+    }
+
+    static void Close(HttpContext context, TraceContext scope, Exception? exception)
+    {
+        var response = context.Response;
+        // A handler below this one may have made an answer of the exception.
+        var failure = exception ?? context.Features.Get<IExceptionHandlerFeature>()?.Error;
+        var aborted = context.RequestAborted.IsCancellationRequested;
+        // The server answers what nobody caught with 500, unless the answer is already under way.
+        scope.Code ??= aborted ? ClientClosedRequest
+            : (exception is not null && !response.HasStarted ? StatusCodes.Status500InternalServerError : response.StatusCode).ToString(CultureInfo.InvariantCulture);
+        scope.ResponseLength ??= response.ContentLength;
+        if (context.User.Identity is { IsAuthenticated: true, Name: { } name }) scope.Uid ??= name;
+        if (exception is not null || (failure is not null && response.StatusCode >= 500)) scope.Fail(failure!);
+        else if (response.StatusCode >= 500) scope.Fail(null, null);
+        if (aborted) scope.AddExtra("aborted", true);
+    }
+
+    static string? GetHeader(HttpRequest request, string name)
+    {
+        var values = request.Headers[name];
+        if (values.Count == 1) return values[0];
+        if (values.Count > 1) return name == TraceHeaders.TraceState ? values.ToString() : null;
+        // Where a caller can send no headers it names the context in the query, both parts of it.
+        return name switch
+        {
+            TraceHeaders.TraceId when One(request.Query["rpc_id"]) is not null => One(request.Query["trace_id"]),
+            TraceHeaders.RpcId when request.Headers[TraceHeaders.TraceId].Count == 0 && One(request.Query["trace_id"]) is not null => One(request.Query["rpc_id"]),
+            _ => null,
+        };
+    }
+
+    static string? One(Microsoft.Extensions.Primitives.StringValues values) => values.Count == 1 ? values[0] : null;
+}

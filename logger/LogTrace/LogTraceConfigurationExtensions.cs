@@ -1,0 +1,135 @@
+using LogTrace.Records;
+using Serilog;
+using Serilog.Configuration;
+using Serilog.Core;
+using Serilog.Events;
+
+namespace LogTrace;
+
+/// <summary>The entry points from Serilog's configuration.</summary>
+public static class LogTraceConfigurationExtensions
+{
+    /// <summary>Adds <c>trace_id</c>, <c>rpc_id</c>, <c>span_id</c>, <c>parent_span_id</c> and <c>debug</c> of the ambient scope to every event.</summary>
+    public static LoggerConfiguration WithTrace(this LoggerEnrichmentConfiguration enrich)
+    {
+        ArgumentNullException.ThrowIfNull(enrich);
+        return enrich.With(new TraceEnricher());
+    }
+
+    /// <summary>
+    /// All that a service needs: levels as the options say, lowered for debug requests alone; trace ids on every event; records to the file of
+    /// <paramref name="logger"/> if it has one. Other sinks can be added.
+    /// </summary>
+    /// <example><code>Log.Logger = new LoggerConfiguration().LogTrace(tracer).WriteTo.Console().CreateLogger();</code></example>
+    public static LoggerConfiguration LogTrace(this LoggerConfiguration configuration, TraceLogger logger) => configuration.LogTrace(logger, ownsFile: false);
+
+    /// <param name="configuration">Serilog's.</param>
+    /// <param name="logger">The service.</param>
+    /// <param name="ownsFile">Whether disposing the Serilog logger disposes <paramref name="logger"/>.</param>
+    internal static LoggerConfiguration LogTrace(this LoggerConfiguration configuration, TraceLogger logger, bool ownsFile)
+    {
+        ArgumentNullException.ThrowIfNull(configuration);
+        ArgumentNullException.ThrowIfNull(logger);
+        configuration.MinimumLevel.ControlledBy(logger.LevelSwitch);
+        foreach (var (source, level) in logger.Options.LevelOverrides) configuration.MinimumLevel.Override(source, logger.AddLevel(level));
+        configuration.Filter.With(new TraceLevelFilter(logger)).Enrich.WithTrace();
+        return logger.File is null ? configuration : configuration.WriteTo.TraceFile(logger, ownsFile);
+    }
+
+    /// <summary>Writes log events to the file of <paramref name="logger"/>, where its typed records go too.</summary>
+    /// <exception cref="ArgumentException">The logger has no file.</exception>
+    public static LoggerConfiguration TraceFile(this LoggerSinkConfiguration writeTo, TraceLogger logger) => writeTo.TraceFile(logger, owned: false);
+
+    /// <summary>
+    /// Opens files for the records of a service and makes it the default of <see cref="TraceContext.StartTrace"/>; closed with the Serilog logger. The levels of
+    /// this logger are its own: to have debug requests lower them, use <see cref="LogTrace(LoggerConfiguration, TraceLogger)"/>.
+    /// </summary>
+    /// <param name="writeTo">Serilog's <c>WriteTo</c>.</param>
+    /// <param name="path">Path such as <c>logs/orders.log</c>, see <see cref="TraceFileOptions.Path"/>.</param>
+    /// <param name="options">The service.</param>
+    /// <exception cref="LogTraceOptionsException">The options do not hold.</exception>
+    public static LoggerConfiguration TraceFile(this LoggerSinkConfiguration writeTo, string path, LogTraceOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        var logger = new TraceLogger(options with { File = (options.File ?? new()) with { Path = path } });
+        logger.UseAsDefault();
+        return writeTo.TraceFile(logger, owned: true);
+    }
+
+    /// <summary>The same with plain values, for a configuration file.</summary>
+    /// <param name="writeTo">Serilog's <c>WriteTo</c>.</param>
+    /// <param name="path">Path such as <c>logs/orders.log</c>, see <see cref="TraceFileOptions.Path"/>.</param>
+    /// <param name="service">Name of the service.</param>
+    /// <param name="department">Its owner.</param>
+    /// <param name="version">Its version.</param>
+    /// <exception cref="LogTraceOptionsException">The values do not hold.</exception>
+    public static LoggerConfiguration TraceFile(this LoggerSinkConfiguration writeTo, string path, string service, string department, string version = "0") =>
+        writeTo.TraceFile(path, new LogTraceOptions { Service = service, Department = department, Version = version });
+
+    internal static LoggerConfiguration TraceFile(this LoggerSinkConfiguration writeTo, TraceLogger logger, bool owned)
+    {
+        ArgumentNullException.ThrowIfNull(writeTo);
+        ArgumentNullException.ThrowIfNull(logger);
+        if (logger.File is null) throw new ArgumentException("The logger has no file: set LogTraceOptions.File, or use another sink with a TraceRecordFormatter.", nameof(logger));
+        return writeTo.Sink(new TraceFileSink(logger, owned));
+    }
+
+    sealed class TraceEnricher : ILogEventEnricher
+    {
+        public void Enrich(LogEvent logEvent, ILogEventPropertyFactory propertyFactory)
+        {
+            // A typed record has its own ids; the scope may have moved on since.
+            if (TraceContext.Current is not { } scope || ReferenceEquals(logEvent.MessageTemplate, TraceLogger.RecordTemplate)) return;
+            foreach (var property in scope.LogProperties) logEvent.AddOrUpdateProperty(property);
+            logEvent.AddOrUpdateProperty(scope.Stamp.Property);
+        }
+    }
+
+    /// <summary>While a debug request is in flight the levels let everybody's debug events pass; this lets through only those of that request.</summary>
+    sealed class TraceLevelFilter : ILogEventFilter
+    {
+        readonly LogEventLevel _minimum;
+        readonly LogEventLevel _highest;
+        readonly KeyValuePair<string, LogEventLevel>[] _overrides;
+
+        public TraceLevelFilter(TraceLogger logger)
+        {
+            _minimum = logger.Options.MinimumLevel;
+            _overrides = [.. logger.Options.LevelOverrides.OrderByDescending(pair => pair.Key.Length)];
+            _highest = _overrides.Select(pair => pair.Value).Append(_minimum).Max();
+        }
+
+        public bool IsEnabled(LogEvent logEvent) =>
+            logEvent.Level >= _highest || logEvent.Level >= LevelOf(logEvent) || TraceContext.Current is { IsDebug: true }
+            || ReferenceEquals(logEvent.MessageTemplate, TraceLogger.RecordTemplate);
+
+        LogEventLevel LevelOf(LogEvent logEvent)
+        {
+            if (_overrides.Length == 0 || !logEvent.Properties.TryGetValue(Constants.SourceContextPropertyName, out var value) || value is not ScalarValue { Value: string source }) return _minimum;
+            foreach (var (prefix, level) in _overrides)
+            {
+                if (source.StartsWith(prefix, StringComparison.Ordinal) && (source.Length == prefix.Length || source[prefix.Length] == '.')) return level;
+            }
+
+            return _minimum;
+        }
+    }
+
+    sealed class TraceFileSink(TraceLogger logger, bool owned) : ILogEventSink, IDisposable
+    {
+        readonly TraceRecordFormatter _formatter = new(logger);
+
+        public void Emit(LogEvent logEvent)
+        {
+            var line = LineWriter.Rent();
+            _formatter.Format(logEvent, line);
+            logger.File!.Append(line.Written);
+            LineWriter.Return(line);
+        }
+
+        public void Dispose()
+        {
+            if (owned) logger.Dispose();
+        }
+    }
+}

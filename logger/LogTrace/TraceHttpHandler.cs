@@ -1,0 +1,198 @@
+using System.Globalization;
+using System.Net;
+using System.Runtime.CompilerServices;
+
+namespace LogTrace;
+
+/// <summary>
+/// Makes each request that an <see cref="HttpClient"/> sends a call of the ambient scope: it takes a number, tells the callee in headers, and writes
+/// one <c>http.get</c>, <c>http.post</c>, ... record, <c>.error</c> on an exception or a status of 500 and above, also when it is cancelled. Has to sit innermost, so that each
+/// attempt of a retry takes a number of its own. Does nothing outside a scope.
+/// </summary>
+/// <remarks>
+/// The primary handler below would send all headers on to wherever a redirect leads. So this handler follows redirects itself, by the rules of
+/// <see cref="SocketsHttpHandler"/>: each hop is a call with a number, and another host is not told of a debug request.
+/// </remarks>
+public sealed class TraceHttpHandler : DelegatingHandler
+{
+    // A primary handler can be handed out again and has then been switched off already.
+    static readonly ConditionalWeakTable<HttpMessageHandler, RedirectLimit> s_taken = [];
+
+    RedirectLimit? _redirects;
+    bool _innerRedirects;
+    bool _looked;
+
+    sealed record RedirectLimit(int Hops);
+
+    /// <summary>For chains that set <see cref="DelegatingHandler.InnerHandler"/> themselves, such as IHttpClientFactory's.</summary>
+    public TraceHttpHandler()
+    {
+    }
+
+    /// <summary>For a client of one's own: <c>new HttpClient(new TraceHttpHandler(new SocketsHttpHandler()))</c>.</summary>
+    public TraceHttpHandler(HttpMessageHandler innerHandler)
+        : base(innerHandler)
+    {
+    }
+
+    /// <inheritdoc/>
+    protected override async Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        LookBelow();
+        var origin = request.RequestUri;
+        for (var hop = 0; ; hop++)
+        {
+            var call = Begin(request, origin);
+            HttpResponseMessage response;
+            try
+            {
+                response = await base.SendAsync(request, cancellationToken).ConfigureAwait(false);
+                End(call, response);
+            }
+            catch (Exception exception)
+            {
+                // Whatever it is: it is recorded here and handled by the caller.
+                End(call, exception);
+                throw;
+            }
+
+            if (!TryRedirect(request, response, hop)) return response;
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override HttpResponseMessage Send(HttpRequestMessage request, CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        LookBelow();
+        var origin = request.RequestUri;
+        for (var hop = 0; ; hop++)
+        {
+            var call = Begin(request, origin);
+            HttpResponseMessage response;
+            try
+            {
+                response = base.Send(request, cancellationToken);
+                End(call, response);
+            }
+            catch (Exception exception)
+            {
+                // As in SendAsync.
+                End(call, exception);
+                throw;
+            }
+
+            if (!TryRedirect(request, response, hop)) return response;
+        }
+    }
+
+    TraceOperation? Begin(HttpRequestMessage request, Uri? origin)
+    {
+        if (TraceContext.Current is not { } scope || request.RequestUri is not { IsAbsoluteUri: true } uri) return null;
+        var call = scope.BeginCall(NameOf(request.Method), uri.GetComponents(UriComponents.HttpRequestUrl, UriFormat.UriEscaped), uri.Query.TrimStart('?'));
+        call.Host = string.Create(CultureInfo.InvariantCulture, $"{uri.IdnHost}:{uri.Port}");
+        var sameHost = origin is not null && string.Equals(uri.IdnHost, origin.IdnHost, StringComparison.OrdinalIgnoreCase);
+        TraceHeaders.Write(call, request, SetHeader, sameHost && !_innerRedirects && call.Logger.IsInternalHost(uri.IdnHost));
+        return call;
+    }
+
+    static void End(TraceOperation? call, HttpResponseMessage response)
+    {
+        if (call is null) return;
+        call.Code = ((int)response.StatusCode).ToString(CultureInfo.InvariantCulture);
+        call.ResponseLength = response.Content.Headers.ContentLength;
+        if ((int)response.StatusCode >= 500) call.Fail(call.Code, response.ReasonPhrase);
+        call.Dispose();
+    }
+
+    static void End(TraceOperation? call, Exception exception)
+    {
+        if (call is null) return;
+        call.Fail(exception);
+        call.Dispose();
+    }
+
+    static string NameOf(HttpMethod method) => method.Method switch
+    {
+        "GET" => "http.get",
+        "POST" => "http.post",
+        "PUT" => "http.put",
+        "DELETE" => "http.delete",
+        "PATCH" => "http.patch",
+        "HEAD" => "http.head",
+        "OPTIONS" => "http.options",
+        _ => "http.request",
+    };
+
+    static void SetHeader(HttpRequestMessage request, string name, string? value)
+    {
+        request.Headers.Remove(name);
+        if (value is not null) request.Headers.TryAddWithoutValidation(name, value);
+    }
+
+    void LookBelow()
+    {
+        if (_looked) return;
+        var handler = InnerHandler;
+        while (handler is DelegatingHandler { InnerHandler: { } inner }) handler = inner;
+        if (handler is not null) TakeRedirects(handler);
+        _looked = true;
+    }
+
+    void TakeRedirects(HttpMessageHandler handler)
+    {
+        lock (s_taken)
+        {
+            if (s_taken.TryGetValue(handler, out _redirects)) return;
+            var (follows, hops, credentials) = handler switch
+            {
+                SocketsHttpHandler sockets => (sockets.AllowAutoRedirect, sockets.MaxAutomaticRedirections, sockets.Credentials),
+                HttpClientHandler client => (client.AllowAutoRedirect, client.MaxAutomaticRedirections, client.Credentials),
+                _ => (false, 0, null),
+            };
+            if (!follows) return;
+            try
+            {
+                // Credentials for any host must not answer wherever a redirect leads; only the handler itself can see to that.
+                if (credentials is not (null or CredentialCache)) throw new InvalidOperationException();
+                if (handler is SocketsHttpHandler sockets) sockets.AllowAutoRedirect = false;
+                else ((HttpClientHandler)handler).AllowAutoRedirect = false;
+                _redirects = new RedirectLimit(hops);
+                s_taken.Add(handler, _redirects);
+            }
+            catch (InvalidOperationException)
+            {
+                // It was used before and cannot be changed, or must not be: then it follows redirects, and nobody is told of debug requests through it.
+                _innerRedirects = true;
+            }
+        }
+    }
+
+    bool TryRedirect(HttpRequestMessage request, HttpResponseMessage response, int hop)
+    {
+        if (_redirects is null || hop >= _redirects.Hops || request.RequestUri is not { } uri) return false;
+        if (response.StatusCode is not (HttpStatusCode.MultipleChoices or HttpStatusCode.MovedPermanently or HttpStatusCode.Found or HttpStatusCode.SeeOther
+            or HttpStatusCode.TemporaryRedirect or HttpStatusCode.PermanentRedirect) || response.Headers.Location is not { } location) return false;
+        var next = location.IsAbsoluteUri ? location : new Uri(uri, location);
+        if (next.Scheme != Uri.UriSchemeHttps && (next.Scheme != Uri.UriSchemeHttp || uri.Scheme == Uri.UriSchemeHttps)) return false;
+        if (uri.Fragment.Length > 0 && next.Fragment.Length == 0) next = new UriBuilder(next) { Fragment = uri.Fragment }.Uri;
+        var becomesGet = response.StatusCode switch
+        {
+            HttpStatusCode.SeeOther => request.Method != HttpMethod.Get && request.Method != HttpMethod.Head,
+            HttpStatusCode.TemporaryRedirect or HttpStatusCode.PermanentRedirect => false,
+            _ => request.Method == HttpMethod.Post,
+        };
+        if (becomesGet)
+        {
+            request.Method = HttpMethod.Get;
+            request.Content = null;
+            if (request.Headers.TransferEncodingChunked == true) request.Headers.TransferEncodingChunked = false;
+        }
+
+        request.RequestUri = next;
+        request.Headers.Authorization = null;
+        response.Dispose();
+        return true;
+    }
+}
