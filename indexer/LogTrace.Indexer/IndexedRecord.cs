@@ -19,7 +19,11 @@ public sealed class IndexedRecord
     /// <summary>Microseconds since the epoch at which the indexer took the record.</summary>
     public long IngestedMicros { get; init; }
 
+    /// <summary>The service that wrote the record; see <see cref="RecordDeriver.ResolveServices"/> for what the rest of the trace can add.</summary>
     public string? Service { get; set; }
+
+    /// <summary>True when the record itself names its service (field or version); false for a guess from its module, which other records of the trace may better.</summary>
+    public bool ServiceIsCertain { get; init; }
     public RecordKind Kind { get; init; }
 
     /// <summary>The calling service, where the record of handling a call names it for certain (imported data); our own form leaves it to the chain.</summary>
@@ -33,11 +37,14 @@ public sealed class IndexedRecord
 
     public bool IsError { get; init; }
     public long? CodeNumber { get; init; }
+
+    /// <summary>Path of an HTTP action without ids, host and query, such as <c>/items/{id}</c>.</summary>
     public string? Route { get; init; }
 
     /// <summary>The action normalised so that equal work is equal text: SQL without literals, URL without ids and query.</summary>
     public string? ActionKey { get; init; }
 
+    /// <summary>What equal errors have in common: kind or code and the message without values. Null where there is no error.</summary>
     public string? ErrorKey { get; init; }
 
     /// <summary>The target of a call: from host, URL or instance name.</summary>
