@@ -1,0 +1,779 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using System.Globalization;
+using System.IO.Hashing;
+using System.Reflection;
+using System.Text;
+using System.Text.Json;
+using LogTrace.Records;
+using Microsoft.Data.Sqlite;
+using Microsoft.Extensions.Logging.Abstractions;
+using SQLitePCL;
+
+namespace LogTrace.Indexer.Store;
+
+/// <summary>
+/// The embedded store: a folder with one SQLite file a UTC day (<c>records-2026-11-23.db</c>), and <c>records-overflow.db</c> for
+/// times far off. A record lies in the file of its own day, so that a resend meets itself; a chain lies where it was first written.
+/// One process writes, held by <c>writer.lock</c>; any number of readers, also in other processes, read meanwhile.
+/// </summary>
+public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? clock = null, ILogger? logger = null) : ITraceStore
+{
+    const string Prefix = "records-", Suffix = ".db", NewSuffix = ".new", Overflow = "overflow";
+    const int SchemaVersion = 1, KeysPerQuery = 5_000, KnownChains = 100_000;
+    const long MicrosPerDay = 86_400_000_000;
+    static readonly TimeSpan RetentionEvery = TimeSpan.FromMinutes(10), SafeFromSizeLimit = TimeSpan.FromMinutes(10);
+
+    readonly TimeProvider _clock = clock ?? TimeProvider.System;
+    readonly ILogger _logger = logger ?? NullLogger.Instance;
+    readonly SqliteConnections _connections = new(options);
+    readonly SemaphoreSlim _writing = new(1, 1);
+    readonly SemaphoreSlim _reading = new(8, 8);
+
+    // Used under _writing only.
+    readonly HashSet<long> _overflowDays = [];
+    readonly Dictionary<string, string> _chainPaths = [];
+    FileStream? _writerLock;
+    long _nextRetention;
+
+    public Task OpenAsync(CancellationToken cancellationToken) => options.ReadOnly
+        ? Task.CompletedTask
+        : ExclusiveAsync(() =>
+        {
+            if (_writerLock is not null) return true;
+            Directory.CreateDirectory(options.Directory);
+            _writerLock = LockFolder();
+            foreach (var left in Directory.GetFiles(options.Directory, Prefix + "*" + NewSuffix + "*")) File.Delete(left);
+            foreach (var path in Paths())
+            {
+                using var day = _connections.Borrow(path, forWriting: true);
+                var version = day.Scalar("PRAGMA user_version");
+                if (version != SchemaVersion)
+                    throw new InvalidDataException($"{path} has the format {version}; this program reads format {SchemaVersion}. Use the program that wrote it, or move the file away.");
+            }
+
+            if (File.Exists(PathOf(null)))
+            {
+                using var overflow = _connections.Borrow(PathOf(null), forWriting: true);
+                var days = overflow.Prepare("SELECT day FROM overflow_days");
+                while (days.Step()) _overflowDays.Add(days.Int64(0));
+            }
+
+            ApplyRetention();
+            return true;
+        }, cancellationToken);
+
+    public Task<WriteResult> WriteAsync(IReadOnlyList<IndexedRecord> records, CancellationToken cancellationToken) =>
+        ExclusiveAsync(() => Write(records), cancellationToken);
+
+    WriteResult Write(IReadOnlyList<IndexedRecord> records)
+    {
+        var stored = 0;
+        var refused = new List<RefusedRecord>();
+        var byDay = new SortedDictionary<string, List<(IndexedRecord Record, ReadOnlyMemory<byte> Line)>>(StringComparer.Ordinal);
+        foreach (var record in records)
+        {
+            var line = LineOf(record.Record);
+            if (line.Length > options.MaxLineBytes)
+            {
+                refused.Add(new RefusedRecord(record, $"the line has {line.Length:N0} bytes; the store takes at most {options.MaxLineBytes:N0} (Sqlite:MaxLineBytes)"));
+                continue;
+            }
+
+            var path = PathOf(DayFor(record.Record.TimestampMicros));
+            if (!byDay.TryGetValue(path, out var list)) byDay[path] = list = [];
+            list.Add((record, line));
+        }
+
+        foreach (var (path, list) in byDay) stored += WriteDay(path, list);
+        if (_clock.GetUtcNow().Ticks >= _nextRetention) ApplyRetention();
+        return new WriteResult(stored, records.Count - refused.Count - stored, refused);
+    }
+
+    int WriteDay(string path, List<(IndexedRecord Record, ReadOnlyMemory<byte> Line)> records)
+    {
+        var isOverflow = path == PathOf(null);
+        using var day = BorrowForWriting(path);
+        var stored = 0;
+        var traces = new Dictionary<string, (int Count, long Ingested)>();
+        var overflowDays = new HashSet<long>();
+        return InTransaction(day, () =>
+        {
+            foreach (var (record, line) in records)
+            {
+                var ownDay = DayOf(record.Record.TimestampMicros);
+                if (IsStoredElsewhere(record, isOverflow, ownDay) || !Insert(day, record, line)) continue;
+                stored++;
+                if (isOverflow) overflowDays.Add(ownDay);
+                if (record.Record.TraceId is not { } traceId) continue;
+                var (count, ingested) = traces.GetValueOrDefault(traceId);
+                traces[traceId] = (count + 1, Math.Max(ingested, record.IngestedMicros));
+            }
+
+            foreach (var (traceId, (count, ingested)) in traces)
+            {
+                day.Prepare("""
+                    INSERT INTO traces (trace_key, trace_id, record_count, last_ingested_us) VALUES (?1, ?2, ?3, ?4)
+                    ON CONFLICT DO UPDATE SET record_count = record_count + excluded.record_count, last_ingested_us = max(last_ingested_us, excluded.last_ingested_us)
+                    """).Bind(KeyOf(traceId)).Bind(traceId).Bind(count).Bind(ingested).Run();
+            }
+
+            // Only what is new: the day's row is there once the first record is.
+            foreach (var ownDay in overflowDays.Where(ownDay => !_overflowDays.Contains(ownDay)))
+                day.Prepare("INSERT OR IGNORE INTO overflow_days (day) VALUES (?1)").Bind(ownDay).Run();
+            if (stored > 0) NoteWrite(day);
+        }, () =>
+        {
+            _overflowDays.UnionWith(overflowDays);
+            return stored;
+        });
+    }
+
+    // Which days are far off changes with the clock, so a record may have been filed under the other rule when it came first.
+    bool IsStoredElsewhere(IndexedRecord record, bool isOverflow, long ownDay)
+    {
+        if (!isOverflow && !_overflowDays.Contains(ownDay)) return false;
+        var other = PathOf(isOverflow ? ownDay : null);
+        if (!File.Exists(other)) return false;
+        using var day = _connections.Borrow(other, forWriting: true);
+        var found = day.Prepare("SELECT 1 FROM records WHERE trace_key = ?1 AND record_id = ?2")
+            .Bind(KeyOf(record.Record.TraceId)).Bind(record.RecordId).Step();
+        return found;
+    }
+
+    static bool Insert(DayConnection day, IndexedRecord record, ReadOnlyMemory<byte> line)
+    {
+        if (!day.SourceIds.TryGetValue(record.SourceFile, out var source))
+        {
+            day.Prepare("INSERT OR IGNORE INTO sources (path) VALUES (?1)").Bind(record.SourceFile).Run();
+            var known = day.Prepare("SELECT id FROM sources WHERE path = ?1").Bind(record.SourceFile);
+            known.Step();
+            source = known.Int64(0);
+            known.Reset();
+            if (day.SourceIds.Count >= 10_000) day.SourceIds.Clear();
+            day.SourceIds[record.SourceFile] = source;
+        }
+
+        var content = record.Record;
+        var rpcId = content.RpcId;
+        return day.Prepare("""
+            INSERT INTO records (trace_key, record_id, trace_id, line_hash, source, source_offset, timestamp_us, ingested_us, start_us, duration_us,
+                name, kind, rpc_id, rpc_depth, rpc_parent, rpc_sort, service, is_error, code_num, route, action_key, error_key, peer, tags, line)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)
+            ON CONFLICT DO NOTHING
+            """)
+            .Bind(KeyOf(content.TraceId)).Bind(record.RecordId).Bind(content.TraceId).Bind(record.LineHash).Bind(source).Bind(record.SourceOffset)
+            .Bind(content.TimestampMicros).Bind(record.IngestedMicros).Bind(record.StartMicros).Bind(content.DurationMicros)
+            .Bind(content.Name).Bind(NameOf(record.Kind)).Bind(rpcId?.Text).Bind(rpcId?.Depth)
+            .Bind(rpcId is { } id && id.TryGetParent(out var parent) ? parent.Text : null).Bind(rpcId?.ToSortText())
+            .Bind(record.Service).Bind(record.IsError).Bind(record.CodeNumber).Bind(record.Route).Bind(record.ActionKey).Bind(record.ErrorKey)
+            .Bind(record.Peer).Bind(record.Tags.Count == 0 ? null : JsonSerializer.Serialize(record.Tags)).Bind(line.Span)
+            .Run() == 1;
+    }
+
+    public Task WriteChainsAsync(IReadOnlyList<ChainDocument> chains, CancellationToken cancellationToken) =>
+        ExclusiveAsync(() =>
+        {
+            Locate(chains.Select(chain => chain.TraceId).Where(id => !_chainPaths.ContainsKey(id)).Distinct().ToList());
+            foreach (var group in chains.GroupBy(chain => _chainPaths.GetValueOrDefault(chain.TraceId) ?? FirstPathOf(chains, chain.TraceId), StringComparer.Ordinal))
+            {
+                using var day = BorrowForWriting(group.Key);
+                InTransaction(day, () =>
+                {
+                    foreach (var chain in group) WriteChain(day, chain);
+                    NoteWrite(day);
+                }, () =>
+                {
+                    if (_chainPaths.Count > KnownChains) _chainPaths.Clear();
+                    foreach (var chain in group) _chainPaths[chain.TraceId] = group.Key;
+                    return true;
+                });
+            }
+
+            return true;
+        }, cancellationToken);
+
+    // All versions of a chain in one call go where the first of them belongs.
+    string FirstPathOf(IReadOnlyList<ChainDocument> chains, string traceId) =>
+        PathOf(DayFor(chains.First(chain => chain.TraceId == traceId).StartMicros));
+
+    // Looks up in all files where chains are that this run has not met yet.
+    void Locate(List<string> traceIds)
+    {
+        if (traceIds.Count == 0) return;
+        foreach (var path in Paths())
+        {
+            using var day = _connections.Borrow(path, forWriting: true);
+            foreach (var keys in traceIds.Chunk(KeysPerQuery))
+            {
+                var wanted = keys.ToHashSet();
+                var rows = day.Prepare("SELECT c.trace_id FROM json_each(?1) j CROSS JOIN chains c ON c.trace_key = j.value").Bind(KeysAsJson(keys));
+                while (rows.Step())
+                    if (rows.Text(0) is var traceId && wanted.Contains(traceId)) _chainPaths[traceId] = path;
+            }
+        }
+    }
+
+    static void WriteChain(DayConnection day, ChainDocument chain)
+    {
+        var key = KeyOf(chain.TraceId);
+        var written = day.Prepare("""
+            INSERT INTO chains (trace_key, trace_id, start_us, duration_us, entry_service, entry_action, entry_code, services, edges, record_count, node_count,
+                depth, placeholder_count, gap_count, callee_only_count, likely_loss_count, ambiguous_count, error_count, alarm_count, debug, sampled,
+                uid, complete, resolved, last_record_us, rows_total, rows)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)
+            ON CONFLICT (trace_key, trace_id) DO UPDATE SET start_us = excluded.start_us, duration_us = excluded.duration_us,
+                entry_service = excluded.entry_service, entry_action = excluded.entry_action, entry_code = excluded.entry_code, services = excluded.services,
+                edges = excluded.edges, record_count = excluded.record_count, node_count = excluded.node_count, depth = excluded.depth,
+                placeholder_count = excluded.placeholder_count, gap_count = excluded.gap_count, callee_only_count = excluded.callee_only_count,
+                likely_loss_count = excluded.likely_loss_count, ambiguous_count = excluded.ambiguous_count, error_count = excluded.error_count,
+                alarm_count = excluded.alarm_count, debug = excluded.debug, sampled = excluded.sampled, uid = excluded.uid, complete = excluded.complete,
+                resolved = excluded.resolved, last_record_us = excluded.last_record_us, rows_total = excluded.rows_total, rows = excluded.rows
+                WHERE excluded.record_count >= record_count
+            """)
+            .Bind(key).Bind(chain.TraceId).Bind(chain.StartMicros).Bind(chain.DurationMicros).Bind(chain.EntryService).Bind(chain.EntryAction).Bind(chain.EntryCode)
+            .Bind(JsonSerializer.Serialize(chain.Services)).Bind(JsonSerializer.Serialize(chain.Edges)).Bind(chain.RecordCount).Bind(chain.NodeCount)
+            .Bind(chain.Depth).Bind(chain.PlaceholderCount).Bind(chain.GapCount).Bind(chain.CalleeOnlyCount).Bind(chain.LikelyLossCount)
+            .Bind(chain.AmbiguousCount).Bind(chain.ErrorCount).Bind(chain.AlarmCount).Bind(chain.Debug).Bind(chain.Sampled).Bind(chain.Uid)
+            .Bind(chain.Complete).Bind(chain.Resolved).Bind(chain.LastRecordMicros).Bind(chain.RowsTotal).Bind(chain.RowsJson)
+            .Run();
+        if (written == 0) return;
+
+        day.Prepare("DELETE FROM calls WHERE trace_key = ?1 AND trace_id = ?2").Bind(key).Bind(chain.TraceId).Run();
+        foreach (var call in chain.Calls)
+        {
+            day.Prepare("""
+                INSERT OR REPLACE INTO calls (trace_key, call_id, trace_id, rpc_id, execution, start_us, entry_service, entry_action, caller, callee, peer, kind, action_key,
+                    duration_us, network_us, is_error, loss_state, gap_count, caller_host, callee_host)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
+                """)
+                .Bind(key).Bind(call.Id).Bind(chain.TraceId).Bind(call.RpcId).Bind(call.Execution).Bind(call.StartMicros).Bind(call.EntryService)
+                .Bind(call.EntryAction).Bind(call.Caller).Bind(call.Callee).Bind(call.Peer).Bind(call.Kind).Bind(call.ActionKey).Bind(call.DurationMicros)
+                .Bind(call.NetworkMicros).Bind(call.IsError).Bind(call.LossState).Bind(call.GapCount).Bind(call.CallerHost).Bind(call.CalleeHost)
+                .Run();
+        }
+    }
+
+    public Task<IReadOnlyList<IndexedRecord>> GetTraceAsync(string traceId, CancellationToken cancellationToken) =>
+        ReadAsync<IReadOnlyList<IndexedRecord>>(() =>
+        {
+            var records = new List<IndexedRecord>();
+            foreach (var path in Paths()) ReadExisting(path, day => ReadTrace(day, traceId, records));
+            return records;
+        }, cancellationToken);
+
+    static void ReadTrace(DayConnection day, string traceId, List<IndexedRecord> records)
+    {
+        var rows = day.Prepare("""
+            SELECT r.record_id, r.line_hash, s.path, r.source_offset, r.ingested_us, r.service, r.kind, r.start_us, r.is_error, r.code_num, r.route,
+                r.action_key, r.error_key, r.peer, r.tags, r.line
+            FROM records r JOIN sources s ON s.id = r.source WHERE r.trace_key = ?1 AND r.trace_id = ?2
+            """).Bind(KeyOf(traceId)).Bind(traceId);
+        while (rows.Step())
+        {
+            if (!RecordCodec.TryRead(rows.Bytes(15), out var record, out var reason))
+                throw new InvalidDataException($"{day.Path}: record {rows.Id(0):x32} of trace '{traceId}' can no longer be read: {reason}.");
+            records.Add(new IndexedRecord
+            {
+                Record = record,
+                RecordId = rows.Id(0),
+                LineHash = rows.Id(1),
+                SourceFile = rows.Text(2),
+                SourceOffset = rows.Int64(3),
+                IngestedMicros = rows.Int64(4),
+                Service = rows.TextOrNull(5),
+                Kind = KindOf(rows.Text(6)),
+                StartMicros = rows.Int64(7),
+                IsError = rows.Flag(8),
+                CodeNumber = rows.Int64OrNull(9),
+                Route = rows.TextOrNull(10),
+                ActionKey = rows.TextOrNull(11),
+                ErrorKey = rows.TextOrNull(12),
+                Peer = rows.TextOrNull(13),
+                Tags = rows.TextOrNull(14) is { } tags ? Texts(tags) : [],
+            });
+        }
+    }
+
+    const string ChainColumns = """
+        trace_id, start_us, duration_us, entry_service, entry_action, entry_code, services, edges, record_count, node_count, depth, placeholder_count,
+        gap_count, callee_only_count, likely_loss_count, ambiguous_count, error_count, alarm_count, debug, sampled, uid, complete, resolved, last_record_us, rows_total
+        """;
+
+    static ChainDocument ReadChain(DayStatement row) => new()
+    {
+        TraceId = row.Text(0),
+        StartMicros = row.Int64(1),
+        DurationMicros = row.Int64(2),
+        EntryService = row.TextOrNull(3),
+        EntryAction = row.TextOrNull(4),
+        EntryCode = row.TextOrNull(5),
+        Services = Texts(row.Text(6)),
+        Edges = Texts(row.Text(7)),
+        RecordCount = row.Int32(8),
+        NodeCount = row.Int32(9),
+        Depth = row.Int32(10),
+        PlaceholderCount = row.Int32(11),
+        GapCount = row.Int64(12),
+        CalleeOnlyCount = row.Int32(13),
+        LikelyLossCount = row.Int32(14),
+        AmbiguousCount = row.Int32(15),
+        ErrorCount = row.Int32(16),
+        AlarmCount = row.Int32(17),
+        Debug = row.Flag(18),
+        Sampled = row.Flag(19),
+        Uid = row.TextOrNull(20),
+        Complete = row.Flag(21),
+        Resolved = row.Flag(22),
+        LastRecordMicros = row.Int64(23),
+        RowsTotal = row.Int32(24),
+    };
+
+    public Task<ChainDocument?> GetChainAsync(string traceId, CancellationToken cancellationToken) =>
+        ReadAsync(() =>
+        {
+            ChainDocument? best = null;
+            foreach (var path in Paths())
+            {
+                ReadExisting(path, day =>
+                {
+                    var rows = day.Prepare($"SELECT {ChainColumns}, rows FROM chains WHERE trace_key = ?1 AND trace_id = ?2").Bind(KeyOf(traceId)).Bind(traceId);
+                    if (!rows.Step()) return;
+                    var chain = ReadChain(rows) with { RowsJson = rows.Text(25), Calls = ReadCalls(day, traceId) };
+                    if (best is null || chain.RecordCount > best.RecordCount) best = chain;
+                });
+            }
+
+            return best;
+        }, cancellationToken);
+
+    static List<CallDocument> ReadCalls(DayConnection day, string traceId)
+    {
+        var calls = new List<CallDocument>();
+        var rows = day.Prepare("""
+            SELECT call_id, rpc_id, execution, start_us, entry_service, entry_action, caller, callee, peer, kind, action_key, duration_us, network_us, is_error,
+                loss_state, gap_count, caller_host, callee_host
+            FROM calls WHERE trace_key = ?1 AND trace_id = ?2 ORDER BY id
+            """).Bind(KeyOf(traceId)).Bind(traceId);
+        while (rows.Step())
+        {
+            calls.Add(new CallDocument
+            {
+                Id = rows.Id(0),
+                TraceId = traceId,
+                RpcId = rows.Text(1),
+                Execution = rows.Int32(2),
+                StartMicros = rows.Int64(3),
+                EntryService = rows.TextOrNull(4),
+                EntryAction = rows.TextOrNull(5),
+                Caller = rows.TextOrNull(6),
+                Callee = rows.TextOrNull(7),
+                Peer = rows.TextOrNull(8),
+                Kind = rows.TextOrNull(9),
+                ActionKey = rows.TextOrNull(10),
+                DurationMicros = rows.Int64OrNull(11),
+                NetworkMicros = rows.Int64OrNull(12),
+                IsError = rows.Flag(13),
+                LossState = rows.Text(14),
+                GapCount = rows.Int64(15),
+                CallerHost = rows.TextOrNull(16),
+                CalleeHost = rows.TextOrNull(17),
+            });
+        }
+
+        return calls;
+    }
+
+    public Task<IReadOnlyList<ChainDocument>> FindChainsAsync(TraceQuery query, CancellationToken cancellationToken) =>
+        ReadAsync<IReadOnlyList<ChainDocument>>(() =>
+        {
+            // Files by their newest chain, so that the search ends where no file can hold a newer one than those found.
+            var files = new List<(string Path, long Newest)>();
+            foreach (var path in Paths())
+                ReadExisting(path, day => { if (day.Scalar("SELECT max(start_us) FROM chains") is { } newest) files.Add((path, newest)); });
+
+            var found = new List<ChainDocument>();
+            foreach (var (path, newest) in files.OrderByDescending(file => file.Newest))
+            {
+                if (found.Count >= query.Limit && found[query.Limit - 1].StartMicros > newest) break;
+                ReadExisting(path, day => found.AddRange(FindIn(day, query, cancellationToken)));
+                found = found.OrderByDescending(chain => chain.StartMicros).Take(query.Limit).ToList();
+            }
+
+            return found;
+        }, cancellationToken);
+
+    List<ChainDocument> FindIn(DayConnection day, TraceQuery query, CancellationToken cancellationToken)
+    {
+        var conditions = new List<string>();
+        var values = new List<Action<DayStatement>>();
+        void Where(bool said, string condition, Action<DayStatement> bind)
+        {
+            if (!said) return;
+            values.Add(bind);
+            conditions.Add(string.Format(CultureInfo.InvariantCulture, condition, values.Count));
+        }
+
+        Where(!string.IsNullOrEmpty(query.Service), "EXISTS (SELECT 1 FROM json_each(services) WHERE value = ?{0})", s => s.Bind(query.Service));
+        Where(!string.IsNullOrEmpty(query.Action), "instr(lower(entry_action), lower(?{0})) > 0", s => s.Bind(query.Action));
+        Where(!string.IsNullOrEmpty(query.Uid), "uid = ?{0}", s => s.Bind(query.Uid));
+        Where(query.FromMicros is not null, "start_us >= ?{0}", s => s.Bind(query.FromMicros));
+        Where(query.ToMicros is not null, "start_us < ?{0}", s => s.Bind(query.ToMicros));
+        Where(query.MinDurationMicros is not null, "duration_us >= ?{0}", s => s.Bind(query.MinDurationMicros));
+        Where(query.HasErrors is not null, "(error_count > 0) = ?{0}", s => s.Bind(query.HasErrors == true));
+        Where(query.Complete is not null, "complete = ?{0}", s => s.Bind(query.Complete == true));
+
+        var rows = day.Prepare($"SELECT {ChainColumns} FROM chains {(conditions.Count == 0 ? "" : "WHERE " + string.Join(" AND ", conditions))} ORDER BY start_us DESC");
+        foreach (var bind in values) bind(rows);
+        var found = new List<ChainDocument>();
+        var words = Words(query.Text);
+        while (found.Count < query.Limit && rows.Step())
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            var chain = ReadChain(rows);
+            if (string.IsNullOrWhiteSpace(query.Text) || chain.TraceId == query.Text.Trim() || (words.Count > 0 && HasWords(chain.TraceId, words))) found.Add(chain);
+        }
+
+        rows.Reset();
+        return found;
+    }
+
+    bool HasWords(string traceId, HashSet<string> words)
+    {
+        var records = new List<IndexedRecord>();
+        foreach (var path in Paths()) ReadExisting(path, day => ReadTrace(day, traceId, records));
+        return records.Exists(record => record.Record.Has(RecordField.Msg) && words.IsSubsetOf(Words(record.Record.Msg)));
+    }
+
+    static HashSet<string> Words(string? text)
+    {
+        var words = new HashSet<string>(StringComparer.OrdinalIgnoreCase);
+        if (text is null) return words;
+        for (int i = 0, start = 0; i <= text.Length; i++)
+        {
+            if (i < text.Length && char.IsLetterOrDigit(text[i])) continue;
+            if (i > start) words.Add(text[start..i]);
+            start = i + 1;
+        }
+
+        return words;
+    }
+
+    public Task<IReadOnlyList<string>> FindStaleTracesAsync(long sinceMicros, CancellationToken cancellationToken) =>
+        ReadAsync<IReadOnlyList<string>>(() =>
+        {
+            // A trace may have records in several files and its chain in another one: who is concerned first, then all files for those.
+            var touched = new HashSet<string>();
+            foreach (var path in Paths())
+            {
+                ReadExisting(path, day =>
+                {
+                    var rows = day.Prepare("SELECT trace_id FROM traces WHERE last_ingested_us >= ?1").Bind(sinceMicros);
+                    while (rows.Step()) touched.Add(rows.Text(0));
+                });
+            }
+
+            var records = new Dictionary<string, long>(touched.Count);
+            var chains = new Dictionary<string, long>(touched.Count);
+            foreach (var path in Paths())
+            {
+                foreach (var keys in touched.Chunk(KeysPerQuery))
+                {
+                    cancellationToken.ThrowIfCancellationRequested();
+                    var json = KeysAsJson(keys);
+                    ReadExisting(path, day =>
+                    {
+                        var rows = day.Prepare("SELECT t.trace_id, t.record_count FROM json_each(?1) j CROSS JOIN traces t ON t.trace_key = j.value").Bind(json);
+                        while (rows.Step()) records[rows.Text(0)] = records.GetValueOrDefault(rows.Text(0)) + rows.Int64(1);
+                        rows = day.Prepare("SELECT c.trace_id, c.record_count FROM json_each(?1) j CROSS JOIN chains c ON c.trace_key = j.value").Bind(json);
+                        while (rows.Step()) chains[rows.Text(0)] = Math.Max(chains.GetValueOrDefault(rows.Text(0)), rows.Int64(1));
+                    });
+                }
+            }
+
+            return touched.Where(traceId => !chains.TryGetValue(traceId, out var inChain) || inChain != records.GetValueOrDefault(traceId)).ToList();
+        }, cancellationToken);
+
+    public Task<StoreCounts> CountAsync(CancellationToken cancellationToken) =>
+        ReadAsync(() =>
+        {
+            long records = 0, chains = 0;
+            foreach (var path in Paths())
+            {
+                ReadExisting(path, day =>
+                {
+                    records += day.Scalar("SELECT count(*) FROM records") ?? 0;
+                    chains += day.Scalar("SELECT count(*) FROM chains") ?? 0;
+                });
+            }
+
+            return new StoreCounts(records, chains);
+        }, cancellationToken);
+
+    public async ValueTask DisposeAsync()
+    {
+        await _writing.WaitAsync();
+        try
+        {
+            _connections.Dispose();
+            _writerLock?.Dispose();
+            _writerLock = null;
+        }
+        finally
+        {
+            _writing.Release();
+        }
+    }
+
+    // ---- files
+
+    FileStream LockFolder()
+    {
+        var path = Path.Combine(options.Directory, "writer.lock");
+        try
+        {
+            return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (IOException e)
+        {
+            throw new IOException($"{options.Directory} is in use: another process writes to this store (it holds {path}). Stop it, or give this one a folder of its own.", e);
+        }
+    }
+
+    /// <summary>The file for a record or chain of this time, by today's clock: null for the overflow.</summary>
+    long? DayFor(long micros)
+    {
+        var day = DayOf(micros);
+        var now = (_clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks / 10;
+        var isFarOff = micros < now - (options.OverflowAfterDays * MicrosPerDay) || micros > now + (options.OverflowAheadDays * MicrosPerDay);
+        return isFarOff ? null : day;
+    }
+
+    static long DayOf(long micros) => (micros / MicrosPerDay) - (micros % MicrosPerDay < 0 ? 1 : 0);
+
+    string PathOf(long? day) => Path.Combine(options.Directory, Prefix + (day is { } number ? DayName(number) : Overflow) + Suffix);
+
+    // Days that no calendar has lie beyond every limit; they are asked for only to look whether a file of theirs exists.
+    static string DayName(long day) => day is >= -719_162 and <= 2_932_896
+        ? DateTime.UnixEpoch.AddDays(day).ToString("yyyy-MM-dd", CultureInfo.InvariantCulture)
+        : "day" + day.ToString(CultureInfo.InvariantCulture);
+
+    string[] Paths()
+    {
+        if (!Directory.Exists(options.Directory)) return [];
+        var paths = Directory.GetFiles(options.Directory, Prefix + "*" + Suffix);
+        Array.Sort(paths, StringComparer.Ordinal);
+        return paths;
+    }
+
+    DayConnection BorrowForWriting(string path)
+    {
+        if (!File.Exists(path)) Create(path);
+        return _connections.Borrow(path, forWriting: true);
+    }
+
+    // Made under another name, so that no reader ever meets a file without its tables. The rename is durable with the first
+    // commit: SQLite syncs the folder when it makes the log beside the file.
+    void Create(string path)
+    {
+        var temporary = path + NewSuffix;
+        File.Delete(temporary);
+        using (var connection = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = temporary, Pooling = false }.ToString()))
+        {
+            connection.Open();
+            using var command = connection.CreateCommand();
+            command.CommandText = $"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN; {Schema} PRAGMA user_version = {SchemaVersion}; COMMIT;";
+            command.ExecuteNonQuery();
+        }
+
+        _connections.Reopen(path);
+        File.Move(temporary, path);
+    }
+
+    static readonly string Schema = ReadSchema();
+
+    static string ReadSchema()
+    {
+        using var stream = Assembly.GetExecutingAssembly().GetManifestResourceStream("LogTrace.Indexer.Store.schema.sql")!;
+        using var reader = new StreamReader(stream);
+        return reader.ReadToEnd();
+    }
+
+    void NoteWrite(DayConnection day) =>
+        day.Prepare("INSERT INTO meta (key, value) VALUES ('last_write_us', ?1) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)")
+            .Bind((_clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks / 10).Run();
+
+    /// <summary>Deletes days that are past the limits and says so.</summary>
+    void ApplyRetention()
+    {
+        var now = _clock.GetUtcNow();
+        _nextRetention = (now + RetentionEvery).Ticks;
+        var files = Paths().Select(path => (Path: path, Bytes: BytesOf(path), LastWrite: LastWrite(path), End: EndOfDay(path)))
+            .OrderBy(file => file.End).ThenBy(file => file.LastWrite).ToList();
+        var limit = now - TimeSpan.FromDays(options.KeepDays);
+        foreach (var file in files.Where(file => file.LastWrite < limit && (file.End ?? DateTimeOffset.MinValue) < limit).ToList())
+        {
+            Delete(file.Path);
+            files.Remove(file);
+            IndexerLog.DayExpired(_logger, Path.GetFileName(file.Path), options.KeepDays, file.Bytes);
+        }
+
+        // What is being written now stays, else a resend or an import would run against its own deletion.
+        var total = files.Sum(file => file.Bytes);
+        foreach (var file in files.Where(file => file.LastWrite < now - SafeFromSizeLimit && (file.End is null || file.End < now)))
+        {
+            if (total <= options.MaxBytes) return;
+            Delete(file.Path);
+            total -= file.Bytes;
+            IndexerLog.DayDeletedForSpace(_logger, Path.GetFileName(file.Path), options.MaxBytes, file.Bytes);
+        }
+
+        if (total > options.MaxBytes) IndexerLog.StoreOverSize(_logger, options.Directory, total, options.MaxBytes);
+    }
+
+    // The overflow has no day; its last write alone decides.
+    static DateTimeOffset? EndOfDay(string path) =>
+        DateTimeOffset.TryParseExact(Path.GetFileNameWithoutExtension(path)[Prefix.Length..], "yyyy-MM-dd", CultureInfo.InvariantCulture,
+            DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal, out var day) ? day.AddDays(1) : null;
+
+    DateTimeOffset LastWrite(string path)
+    {
+        using var day = _connections.Borrow(path, forWriting: true);
+        return DateTimeOffset.UnixEpoch.AddTicks((day.Scalar("SELECT value FROM meta WHERE key = 'last_write_us'") ?? 0) * 10);
+    }
+
+    static long BytesOf(string path) => new[] { path, path + "-wal" }.Select(file => new FileInfo(file)).Where(file => file.Exists).Sum(file => file.Length);
+
+    void Delete(string path)
+    {
+        _connections.Close(path);
+        foreach (var file in new[] { path, path + "-wal", path + "-shm" }) File.Delete(file);
+        foreach (var traceId in _chainPaths.Where(chain => chain.Value == path).Select(chain => chain.Key).ToList()) _chainPaths.Remove(traceId);
+        if (path == PathOf(null)) _overflowDays.Clear();
+    }
+
+    // ---- calls
+
+    static TResult InTransaction<TResult>(DayConnection day, Action write, Func<TResult> committed)
+    {
+        day.Execute("BEGIN IMMEDIATE");
+        try
+        {
+            write();
+            day.Execute("COMMIT");
+        }
+        catch
+        {
+            // Whatever it was: the transaction must not stay open, and closing the connection is what rolls it back for certain.
+            day.Break();
+            throw;
+        }
+
+        return committed();
+    }
+
+    // A day may be deleted between the listing and the opening.
+    void ReadExisting(string path, Action<DayConnection> read)
+    {
+        DayConnection day;
+        try
+        {
+            day = _connections.Borrow(path, forWriting: false);
+        }
+        catch (SqliteException e) when (e.SqliteErrorCode == raw.SQLITE_CANTOPEN && !File.Exists(path))
+        {
+            return;
+        }
+
+        using (day) read(day);
+    }
+
+    async Task<TResult> ExclusiveAsync<TResult>(Func<TResult> work, CancellationToken cancellationToken)
+    {
+        if (options.ReadOnly) throw new InvalidOperationException($"The store in {options.Directory} was opened for reading only.");
+        await _writing.WaitAsync(cancellationToken);
+        try
+        {
+            return await Task.Run(() => Translated(work), CancellationToken.None);
+        }
+        finally
+        {
+            _writing.Release();
+        }
+    }
+
+    async Task<TResult> ReadAsync<TResult>(Func<TResult> work, CancellationToken cancellationToken)
+    {
+        await _reading.WaitAsync(cancellationToken);
+        try
+        {
+            return await Task.Run(() => Translated(work), cancellationToken);
+        }
+        finally
+        {
+            _reading.Release();
+        }
+    }
+
+    TResult Translated<TResult>(Func<TResult> work)
+    {
+        try
+        {
+            return work();
+        }
+        catch (SqliteException e) when (e.SqliteErrorCode is raw.SQLITE_CORRUPT or raw.SQLITE_NOTADB)
+        {
+            throw new InvalidDataException($"A file in {options.Directory} is damaged ({e.Message}). Move the damaged day away; its records can be read again from the log files.", e);
+        }
+        catch (SqliteException e) when (e.SqliteErrorCode is raw.SQLITE_BUSY or raw.SQLITE_LOCKED or raw.SQLITE_IOERR or raw.SQLITE_FULL
+            or raw.SQLITE_CANTOPEN or raw.SQLITE_NOMEM or raw.SQLITE_READONLY or raw.SQLITE_PROTOCOL or raw.SQLITE_PERM)
+        {
+            throw new StoreUnavailableException($"SQLite in {options.Directory}: {e.Message}", e);
+        }
+        catch (UnauthorizedAccessException e)
+        {
+            throw new StoreUnavailableException($"SQLite in {options.Directory}: {e.Message}", e);
+        }
+    }
+
+    // ---- values
+
+    static ReadOnlyMemory<byte> LineOf(TraceRecord record)
+    {
+        if (!record.SourceLine.IsEmpty) return record.SourceLine;
+        var buffer = new ArrayBufferWriter<byte>(512);
+        RecordCodec.Write(record, buffer);
+        return buffer.WrittenMemory;
+    }
+
+    static long KeyOf(string? traceId)
+    {
+        if (traceId is null) return 0;
+        Span<byte> hash = stackalloc byte[16];
+        XxHash128.Hash(Encoding.UTF8.GetBytes(traceId), hash);
+        return BinaryPrimitives.ReadInt64BigEndian(hash);
+    }
+
+    // Sorted, so that neighbouring keys meet the same pages.
+    static string KeysAsJson(string[] traceIds) => JsonSerializer.Serialize(traceIds.Select(KeyOf).Distinct().Order());
+
+    static List<string> Texts(string json) => JsonSerializer.Deserialize<List<string>>(json) ?? [];
+
+    static string NameOf(RecordKind kind) => kind switch
+    {
+        RecordKind.Server => "server",
+        RecordKind.Client => "client",
+        RecordKind.Internal => "internal",
+        RecordKind.Metric => "metric",
+        _ => "event",
+    };
+
+    static RecordKind KindOf(string name) => name switch
+    {
+        "server" => RecordKind.Server,
+        "client" => RecordKind.Client,
+        "internal" => RecordKind.Internal,
+        "metric" => RecordKind.Metric,
+        _ => RecordKind.Event,
+    };
+}

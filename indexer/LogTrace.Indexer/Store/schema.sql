@@ -1,0 +1,123 @@
+-- One file holds one UTC day of records, with the chains that began there. SqliteTraceStore applies this to every new file.
+-- Times are microseconds since the epoch. trace_key is the first 64 bits of the trace_id's 128-bit hash, 0 for records without a
+-- trace: small, and the index below then keeps the records of a trace together.
+
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE sources (
+    id INTEGER PRIMARY KEY,
+    path TEXT NOT NULL UNIQUE
+);
+
+-- The line as it was read is the record; the other columns are derived from it, for search and SQL.
+-- Rows are appended in the order of arrival, so that writing touches few pages whatever the trace_ids are.
+CREATE TABLE records (
+    id INTEGER PRIMARY KEY,
+    trace_key INTEGER NOT NULL,
+    record_id BLOB NOT NULL,
+    trace_id TEXT,
+    line_hash BLOB NOT NULL,
+    source INTEGER NOT NULL REFERENCES sources (id),
+    source_offset INTEGER NOT NULL,
+    timestamp_us INTEGER NOT NULL,
+    ingested_us INTEGER NOT NULL,
+    start_us INTEGER NOT NULL,
+    duration_us INTEGER,
+    name TEXT,
+    kind TEXT NOT NULL,
+    rpc_id TEXT,
+    rpc_depth INTEGER,
+    rpc_parent TEXT,
+    rpc_sort TEXT,
+    service TEXT,
+    is_error INTEGER NOT NULL,
+    code_num INTEGER,
+    route TEXT,
+    action_key TEXT,
+    error_key TEXT,
+    peer TEXT,
+    tags TEXT,
+    line BLOB NOT NULL
+);
+
+-- Identity and access by trace in one index: the same record_id means the same line, hence the same trace.
+CREATE UNIQUE INDEX records_by_trace ON records (trace_key, record_id);
+
+-- What FindStaleTraces compares with the chains, kept with every write so that it never counts records.
+CREATE TABLE traces (
+    trace_key INTEGER NOT NULL,
+    trace_id TEXT NOT NULL,
+    record_count INTEGER NOT NULL,
+    last_ingested_us INTEGER NOT NULL,
+    PRIMARY KEY (trace_key, trace_id)
+) WITHOUT ROWID;
+
+CREATE INDEX traces_by_ingestion ON traces (last_ingested_us);
+
+-- Used in the overflow file only: the days of its records, so that a record of such a day is looked for here before its day's file takes it.
+CREATE TABLE overflow_days (
+    day INTEGER PRIMARY KEY
+);
+
+CREATE TABLE chains (
+    id INTEGER PRIMARY KEY,
+    trace_key INTEGER NOT NULL,
+    trace_id TEXT NOT NULL,
+    start_us INTEGER NOT NULL,
+    duration_us INTEGER NOT NULL,
+    entry_service TEXT,
+    entry_action TEXT,
+    entry_code TEXT,
+    services TEXT NOT NULL,
+    edges TEXT NOT NULL,
+    record_count INTEGER NOT NULL,
+    node_count INTEGER NOT NULL,
+    depth INTEGER NOT NULL,
+    placeholder_count INTEGER NOT NULL,
+    gap_count INTEGER NOT NULL,
+    callee_only_count INTEGER NOT NULL,
+    likely_loss_count INTEGER NOT NULL,
+    ambiguous_count INTEGER NOT NULL,
+    error_count INTEGER NOT NULL,
+    alarm_count INTEGER NOT NULL,
+    debug INTEGER NOT NULL,
+    sampled INTEGER NOT NULL,
+    uid TEXT,
+    complete INTEGER NOT NULL,
+    resolved INTEGER NOT NULL,
+    last_record_us INTEGER NOT NULL,
+    rows_total INTEGER NOT NULL,
+    rows TEXT NOT NULL
+);
+
+CREATE UNIQUE INDEX chains_by_trace ON chains (trace_key, trace_id);
+CREATE INDEX chains_by_start ON chains (start_us);
+
+CREATE TABLE calls (
+    id INTEGER PRIMARY KEY,
+    trace_key INTEGER NOT NULL,
+    call_id BLOB NOT NULL,
+    trace_id TEXT NOT NULL,
+    rpc_id TEXT NOT NULL,
+    execution INTEGER NOT NULL,
+    start_us INTEGER NOT NULL,
+    entry_service TEXT,
+    entry_action TEXT,
+    caller TEXT,
+    callee TEXT,
+    peer TEXT,
+    kind TEXT,
+    action_key TEXT,
+    duration_us INTEGER,
+    network_us INTEGER,
+    is_error INTEGER NOT NULL,
+    loss_state TEXT NOT NULL,
+    gap_count INTEGER NOT NULL,
+    caller_host TEXT,
+    callee_host TEXT
+);
+
+CREATE UNIQUE INDEX calls_by_trace ON calls (trace_key, call_id);
