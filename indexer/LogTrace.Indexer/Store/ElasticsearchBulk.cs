@@ -1,0 +1,299 @@
+using System.Buffers;
+using System.Net;
+using System.Net.Http.Headers;
+using System.Text;
+using System.Text.Json;
+
+namespace LogTrace.Indexer.Store;
+
+/// <summary>What became of one operation of a bulk.</summary>
+enum BulkOutcome
+{
+    /// <summary>Nothing is known: the bulk gave up before an answer named it.</summary>
+    Unknown,
+
+    /// <summary>Carried out, durably. For a delete also: there was nothing to delete.</summary>
+    Done,
+
+    /// <summary>409: the document, or a newer version of it, is there already.</summary>
+    Conflict,
+
+    /// <summary>The server will never take it.</summary>
+    Refused,
+}
+
+/// <param name="Outcome">What became of the operation.</param>
+/// <param name="Reason">Why it was refused, in one line.</param>
+/// <param name="MaybeEarlier">An earlier attempt got no answer: a conflict may be with ourselves.</param>
+readonly record struct BulkResult(BulkOutcome Outcome, string? Reason = null, bool MaybeEarlier = false);
+
+/// <summary>
+/// Sends operations in bulk requests and settles each one by itself: HTTP 200 does not mean that every item was taken. What is not
+/// settled is sent again, alone; what is too large is split. All operations carry an id, so that sending one twice is harmless.
+/// </summary>
+sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions options)
+{
+    // Without the names of indices and documents an answer is a tenth the size. The order and number of items stay.
+    const string Path = "/_bulk?filter_path=errors,items.*.status,items.*.error";
+    const int MaxReason = 300;
+
+    // Refusals with status 400 or 403 that are about the state of the cluster (too many shards, a full disk), not about the document.
+    static readonly string[] PassingTypes = ["validation_exception", "cluster_block_exception", "security_exception", "process_cluster_event_timeout_exception"];
+
+    readonly SemaphoreSlim _inFlight = new(options.BulksInFlight);
+
+    /// <summary>Sends one operation per item and waits until each is settled.</summary>
+    /// <param name="items">What to send, in order; requests of more than one may overtake each other.</param>
+    /// <param name="write">Writes an item's action line and document line, each with its line end.</param>
+    /// <param name="results">One per item, set as they become known, also when this throws.</param>
+    /// <exception cref="StoreUnavailableException">Nothing went through for too long.</exception>
+    public async Task SendAsync<T>(IReadOnlyList<T> items, Action<T, BulkBuffer> write, BulkResult[] results, CancellationToken cancellationToken)
+    {
+        var requests = new List<Task>();
+        var next = 0;
+        while (next < items.Count && !requests.Exists(request => request.IsFaulted))
+        {
+            await _inFlight.WaitAsync(cancellationToken);
+            try
+            {
+                var buffer = new BulkBuffer(Math.Min(options.BulkBytes, 1 << 20));
+                var first = next;
+                while (next < items.Count && buffer.Length < options.BulkBytes)
+                {
+                    write(items[next++], buffer);
+                    buffer.EndOperation();
+                }
+
+                requests.Add(SendOneAsync(buffer, results.AsMemory(first, next - first), cancellationToken));
+            }
+            catch
+            {
+                _inFlight.Release(); // writing failed, nothing will do it for us
+                await Task.WhenAll(requests).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                throw;
+            }
+        }
+
+        await Task.WhenAll(requests);
+    }
+
+    async Task SendOneAsync(BulkBuffer buffer, Memory<BulkResult> results, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await SettleAsync(buffer, [.. Enumerable.Range(0, buffer.Count)], results, new Patience(options.GiveUpAfter), cancellationToken);
+        }
+        finally
+        {
+            _inFlight.Release();
+        }
+    }
+
+    async Task SettleAsync(BulkBuffer buffer, int[] pending, Memory<BulkResult> results, Patience patience, CancellationToken cancellationToken)
+    {
+        var askFirst = false;
+        while (pending.Length > 0)
+        {
+            string problem;
+            try
+            {
+                var answer = await http.SendOnceAsync(HttpMethod.Post, Path, buffer.Content(pending), askFirst, cancellationToken);
+                if (answer.Status == 200)
+                {
+                    var (left, reason) = Take(answer.Body, buffer, pending, results.Span);
+                    if (left.Length < pending.Length) patience.Reset();
+                    pending = left;
+                    if (left.Length == 0) return;
+                    problem = $"{left.Length} items: {reason}";
+                }
+                else if (answer.Status == 413 || (answer.Status == 400 && answer.IsElasticsearchError))
+                {
+                    if (pending.Length == 1)
+                    {
+                        var bytes = buffer.Bytes(pending[0]);
+                        results.Span[pending[0]] = new BulkResult(BulkOutcome.Refused, $"{answer.Describe()} ({bytes:N0} bytes)");
+                        return;
+                    }
+
+                    var half = pending.Length / 2;
+                    await SettleAsync(buffer, pending[..half], results, patience, cancellationToken);
+                    pending = pending[half..];
+                    continue;
+                }
+                else
+                {
+                    problem = answer.Describe();
+                    if (!answer.IsPassing) throw new StoreUnavailableException($"POST /_bulk: {problem}");
+                    if (answer.Status >= 500) MarkUncertain(pending, results.Span);
+                }
+            }
+            catch (NoAnswerException exception)
+            {
+                problem = exception.Message;
+                askFirst = true;
+                MarkUncertain(pending, results.Span);
+            }
+            catch (JsonException exception)
+            {
+                problem = $"HTTP 200 with a body that is no bulk answer: {exception.Message}";
+                MarkUncertain(pending, results.Span);
+            }
+
+            await patience.WaitAsync($"POST /_bulk: {problem}", cancellationToken);
+        }
+    }
+
+    static void MarkUncertain(int[] pending, Span<BulkResult> results)
+    {
+        foreach (var index in pending) results[index] = new BulkResult(BulkOutcome.Unknown, null, true);
+    }
+
+    /// <summary>Settles the items that the answer settles; gives back the others with the reason of the last.</summary>
+    /// <exception cref="JsonException">The body is not the answer to this request.</exception>
+    static (int[] Left, string? Reason) Take(byte[] body, BulkBuffer buffer, int[] pending, Span<BulkResult> results)
+    {
+        using var json = JsonDocument.Parse(body);
+        if (json.RootElement.ValueKind != JsonValueKind.Object || !json.RootElement.TryGetProperty("items", out var items) || items.ValueKind != JsonValueKind.Array)
+            throw new JsonException("it has no items");
+        if (items.GetArrayLength() != pending.Length) throw new JsonException($"it has {items.GetArrayLength()} items where {pending.Length} were sent");
+
+        // Read whole before anything counts: half an answer would settle items that it says nothing about.
+        var answers = new List<(string Action, int Status, JsonElement Error)>(pending.Length);
+        foreach (var item in items.EnumerateArray())
+        {
+            if (item.ValueKind != JsonValueKind.Object) throw new JsonException("an item is no object");
+            var action = item.EnumerateObject().FirstOrDefault();
+            if (action.Value.ValueKind != JsonValueKind.Object || !action.Value.TryGetProperty("status", out var status) || !status.TryGetInt32(out var number))
+                throw new JsonException("an item has no status");
+            answers.Add((action.Name, number, action.Value.TryGetProperty("error", out var error) ? error : default));
+        }
+
+        var left = new List<int>();
+        string? lastReason = null;
+        for (var i = 0; i < pending.Length; i++)
+        {
+            var (action, status, error) = answers[i];
+            ref var result = ref results[pending[i]];
+            if (status is 200 or 201 || (status == 404 && action == "delete"))
+            {
+                result = result with { Outcome = BulkOutcome.Done };
+            }
+            else if (status == 409)
+            {
+                result = result with { Outcome = BulkOutcome.Conflict };
+            }
+            else if (status is < 400 or 401 or 403 or 404 or 408 or 429 or >= 500 || PassingTypes.Contains(Text(error, "type")))
+            {
+                lastReason = $"HTTP {status} {Describe(error)}";
+                if (status >= 500) result = result with { MaybeEarlier = true };
+                left.Add(pending[i]);
+            }
+            else
+            {
+                result = result with { Outcome = BulkOutcome.Refused, Reason = $"{Describe(error)} ({buffer.Bytes(pending[i]):N0} bytes)" };
+            }
+        }
+
+        return ([.. left], lastReason);
+    }
+
+    static string? Text(JsonElement error, string name) =>
+        error.ValueKind == JsonValueKind.Object && error.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+
+    // "mapper_parsing_exception: failed to parse: Duplicate field 'a'": the outer reason alone rarely says what is wrong.
+    static string Describe(JsonElement error)
+    {
+        var text = new StringBuilder(Text(error, "type") ?? "no error given");
+        for (var depth = 0; error.ValueKind == JsonValueKind.Object && depth < 4; depth++)
+        {
+            if (Text(error, "reason") is { } reason) text.Append(": ").Append(reason);
+            if (!error.TryGetProperty("caused_by", out error)) break;
+        }
+
+        var line = string.Join(' ', text.ToString().Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
+        return line.Length <= MaxReason ? line : line[..MaxReason] + "...";
+    }
+}
+
+/// <summary>The operations of one bulk request as they are sent, one after another in one array, and where each lies.</summary>
+sealed class BulkBuffer(int capacity) : IBufferWriter<byte>
+{
+    readonly List<int> _ends = [];
+    byte[] _bytes = new byte[capacity];
+
+    /// <summary>Bytes written.</summary>
+    public int Length { get; private set; }
+
+    /// <summary>Number of operations.</summary>
+    public int Count => _ends.Count;
+
+    public void EndOperation() => _ends.Add(Length);
+
+    /// <summary>Size of one operation.</summary>
+    public int Bytes(int operation) => _ends[operation] - Start(operation);
+
+    /// <summary>Overwrites a byte written before.</summary>
+    public void Patch(int position, byte value) => _bytes[position] = value;
+
+    /// <summary>What was written from a position on.</summary>
+    public ReadOnlySpan<byte> WrittenFrom(int position) => _bytes.AsSpan(position, Length - position);
+
+    public void Advance(int count) => Length += count;
+
+    public Memory<byte> GetMemory(int sizeHint = 0)
+    {
+        Grow(sizeHint);
+        return _bytes.AsMemory(Length);
+    }
+
+    public Span<byte> GetSpan(int sizeHint = 0)
+    {
+        Grow(sizeHint);
+        return _bytes.AsSpan(Length);
+    }
+
+    /// <summary>A request body of the given operations.</summary>
+    public HttpContent Content(int[] operations) => new Operations(this, operations);
+
+    void Grow(int sizeHint)
+    {
+        var needed = Math.Max(sizeHint, 256);
+        if (_bytes.Length - Length < needed) Array.Resize(ref _bytes, (int)Math.Min(Math.Max(_bytes.Length * 2L, (long)Length + needed), Array.MaxLength));
+    }
+
+    int Start(int operation) => operation == 0 ? 0 : _ends[operation - 1];
+
+    sealed class Operations : HttpContent
+    {
+        readonly BulkBuffer _buffer;
+        readonly int[] _operations;
+
+        public Operations(BulkBuffer buffer, int[] operations)
+        {
+            (_buffer, _operations) = (buffer, operations);
+            Headers.ContentType = new MediaTypeHeaderValue("application/x-ndjson");
+        }
+
+        protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) => SerializeToStreamAsync(stream, context, default);
+
+        protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
+        {
+            // Neighbours go out in one piece: the whole buffer, unless items are being repeated.
+            for (var i = 0; i < _operations.Length;)
+            {
+                var last = i;
+                while (last + 1 < _operations.Length && _operations[last + 1] == _operations[last] + 1) last++;
+                var start = _buffer.Start(_operations[i]);
+                await stream.WriteAsync(_buffer._bytes.AsMemory(start, _buffer._ends[_operations[last]] - start), cancellationToken);
+                i = last + 1;
+            }
+        }
+
+        protected override bool TryComputeLength(out long length)
+        {
+            length = 0;
+            foreach (var operation in _operations) length += _buffer.Bytes(operation);
+            return true;
+        }
+    }
+}

@@ -1,0 +1,377 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using System.Collections.Frozen;
+using System.Globalization;
+using System.IO.Hashing;
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using LogTrace.Records;
+
+namespace LogTrace.Indexer.Store;
+
+/// <summary>
+/// Documents and back. A record's document is its canonical line with the derived fields before it: what is read again is exactly
+/// what was stored, because the server keeps a document's bytes as they came.
+/// </summary>
+static class ElasticsearchDocuments
+{
+    static readonly JsonWriterOptions Plain = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, SkipValidation = true };
+
+    static readonly FrozenDictionary<string, RecordKind> Kinds =
+        Enum.GetValues<RecordKind>().ToFrozenDictionary(kind => kind.ToString().ToLowerInvariant());
+
+    static readonly string[] KindNames = [.. Enum.GetValues<RecordKind>().Select(kind => kind.ToString().ToLowerInvariant())];
+
+    // Members of a record's document that are not on its line.
+    static readonly FrozenSet<string> DerivedNames = new[]
+    {
+        "@timestamp", "ingested_at", "record_id", "line_hash", "source_file", "source_offset", "service_derived", "service_is_certain", "caller_service",
+        "callee_service", "kind", "rpc_depth", "rpc_parent", "rpc_sort", "duration_us", "start_us", "is_error", "code_num", "route", "action_key", "error_key", "peer", "tags",
+    }.ToFrozenSet();
+
+    const int LongestName = 32;
+
+    /// <summary>Id of a trace's chain: an Elasticsearch id is at most 512 bytes and any trace_id is one.</summary>
+    public static string IdOf(string traceId) => Hex(XxHash128.HashToUInt128(Encoding.UTF8.GetBytes(traceId)));
+
+    public static string Hex(UInt128 id) => id.ToString("x32", CultureInfo.InvariantCulture);
+
+    /// <summary>A moment as Elasticsearch's dates take it, to the microsecond. Moments that no calendar has stand at its ends.</summary>
+    public static string Iso(long micros) => Moment(micros).ToString("yyyy-MM-dd'T'HH:mm:ss.ffffff'Z'", CultureInfo.InvariantCulture);
+
+    public static long Micros(string iso) =>
+        (DateTime.ParseExact(iso, "yyyy-MM-dd'T'HH:mm:ss.ffffff'Z'", CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal)
+            - DateTime.UnixEpoch).Ticks / TimeSpan.TicksPerMicrosecond;
+
+    /// <summary>The UTC moment of a number of microseconds, within what a date can be.</summary>
+    public static DateTime Moment(long micros)
+    {
+        var least = (DateTime.MinValue - DateTime.UnixEpoch).Ticks / TimeSpan.TicksPerMicrosecond;
+        var most = (DateTime.MaxValue - DateTime.UnixEpoch).Ticks / TimeSpan.TicksPerMicrosecond;
+        return DateTime.UnixEpoch.AddTicks(Math.Clamp(micros, least, most) * TimeSpan.TicksPerMicrosecond);
+    }
+
+    /// <summary>Writes a record's document and its line end.</summary>
+    public static void WriteRecord(IndexedRecord indexed, BulkBuffer output)
+    {
+        var record = indexed.Record;
+        using (var json = new Utf8JsonWriter(output, Plain))
+        {
+            json.WriteStartObject();
+            json.WriteString("@timestamp"u8, Iso(record.TimestampMicros));
+            json.WriteString("ingested_at"u8, Iso(indexed.IngestedMicros));
+            json.WriteString("record_id"u8, Hex(indexed.RecordId));
+            json.WriteString("line_hash"u8, Hex(indexed.LineHash));
+            json.WriteString("source_file"u8, indexed.SourceFile);
+            json.WriteNumber("source_offset"u8, indexed.SourceOffset);
+
+            // One name for what the line says and for what was derived, as long as they agree. Reading has to tell them apart again:
+            // service_derived is there when they differ, and the line's own is the one that is not equal to it.
+            var own = record.Service;
+            if (own is null && indexed.Service is not null) json.WriteString("service"u8, indexed.Service);
+            if (own != indexed.Service) json.WriteString("service_derived"u8, indexed.Service);
+            if (indexed.ServiceIsCertain) json.WriteBoolean("service_is_certain"u8, true);
+            WriteText(json, "caller_service"u8, indexed.CallerService);
+            WriteText(json, "callee_service"u8, indexed.CalleeService);
+            json.WriteString("kind"u8, KindNames[(int)indexed.Kind]);
+            if (record.RpcId is { } rpcId)
+            {
+                json.WriteNumber("rpc_depth"u8, rpcId.Depth);
+                if (rpcId.TryGetParent(out var parent)) json.WriteString("rpc_parent"u8, parent.Text);
+                json.WriteString("rpc_sort"u8, rpcId.ToSortText());
+            }
+
+            if (record.DurationMicros is { } duration) json.WriteNumber("duration_us"u8, duration);
+            json.WriteNumber("start_us"u8, indexed.StartMicros);
+            json.WriteBoolean("is_error"u8, indexed.IsError);
+            if (indexed.CodeNumber is { } code) json.WriteNumber("code_num"u8, code);
+            WriteText(json, "route"u8, indexed.Route);
+            WriteText(json, "action_key"u8, indexed.ActionKey);
+            WriteText(json, "error_key"u8, indexed.ErrorKey);
+            WriteText(json, "peer"u8, indexed.Peer);
+            if (indexed.Tags.Count > 0) WriteTexts(json, "tags"u8, indexed.Tags);
+        }
+
+        var line = output.Length;
+        RecordCodec.Write(record, output);
+        output.Patch(line, (byte)','); // its opening brace: the two objects become one
+        output.Write("\n"u8);
+    }
+
+    /// <summary>Reads a record's document.</summary>
+    /// <exception cref="InvalidDataException">It is not what <see cref="WriteRecord"/> wrote.</exception>
+    public static IndexedRecord ReadRecord(ReadOnlySpan<byte> source)
+    {
+        var derived = new Dictionary<string, JsonElement>();
+        var line = new ArrayBufferWriter<byte>(source.Length);
+        (int Start, int Length) service = default;
+        var reader = new Utf8JsonReader(source, new JsonReaderOptions { MaxDepth = 512 });
+        Span<char> nameBuffer = stackalloc char[LongestName];
+        reader.Read();
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            var start = (int)reader.TokenStartIndex;
+            string? known = null;
+            if (reader.ValueSpan.Length <= LongestName)
+            {
+                var name = nameBuffer[..reader.CopyString(nameBuffer)];
+                if (name is "service") known = "service";
+                else DerivedNames.GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(name, out known);
+            }
+
+            reader.Read();
+            if (known is not null and not "service")
+            {
+                derived[known] = JsonElement.ParseValue(ref reader);
+                continue;
+            }
+
+            reader.Skip();
+            var member = (start, (int)reader.BytesConsumed - start);
+            if (known is "service") service = member;
+            else Append(line, source.Slice(member.Item1, member.Item2));
+        }
+
+        var hasOther = derived.TryGetValue("service_derived", out var other);
+        var written = service.Length > 0 ? ServiceIn(source.Slice(service.Start, service.Length)) : null;
+        if (service.Length > 0 && (!hasOther || other.GetString() != written)) Append(line, source.Slice(service.Start, service.Length));
+        line.Write(line.WrittenCount == 0 ? "{}"u8 : "}"u8);
+        if (!RecordCodec.TryRead(line.WrittenMemory, out var record, out var reason))
+            throw new InvalidDataException($"document {Text("record_id")} can no longer be read: {reason}");
+        return new IndexedRecord
+        {
+            Record = record,
+            RecordId = Id(Text("record_id")),
+            LineHash = Id(Text("line_hash")),
+            SourceFile = Text("source_file") ?? "",
+            SourceOffset = Number("source_offset") ?? 0,
+            IngestedMicros = Text("ingested_at") is { } ingested ? Micros(ingested) : 0,
+            Service = hasOther ? other.GetString() : written,
+            ServiceIsCertain = Is("service_is_certain"),
+            CallerService = Text("caller_service"),
+            CalleeService = Text("callee_service"),
+            Kind = Text("kind") is { } kind ? Kinds[kind] : record.Kind,
+            StartMicros = Number("start_us") ?? record.TimestampMicros,
+            IsError = Is("is_error"),
+            CodeNumber = Number("code_num"),
+            Route = Text("route"),
+            ActionKey = Text("action_key"),
+            ErrorKey = Text("error_key"),
+            Peer = Text("peer"),
+            Tags = derived.TryGetValue("tags", out var tags) ? Texts(tags) : [],
+        };
+
+        string? Text(string name) => derived.TryGetValue(name, out var value) ? value.GetString() : null;
+        bool Is(string name) => derived.TryGetValue(name, out var value) && value.ValueKind == JsonValueKind.True;
+        long? Number(string name) => derived.TryGetValue(name, out var value) ? value.GetInt64() : null;
+    }
+
+    static void Append(ArrayBufferWriter<byte> line, ReadOnlySpan<byte> member)
+    {
+        line.Write(line.WrittenCount == 0 ? "{"u8 : ","u8);
+        line.Write(member);
+    }
+
+    static string? ServiceIn(ReadOnlySpan<byte> member)
+    {
+        var text = Encoding.UTF8.GetBytes($"{{{Encoding.UTF8.GetString(member)}}}");
+        using var json = JsonDocument.Parse(text);
+        return json.RootElement.GetProperty("service").GetString();
+    }
+
+    static UInt128 Id(string? hex) => UInt128.Parse(hex ?? "0", NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
+
+    /// <summary>Writes a chain's document and its line end.</summary>
+    /// <param name="chain">The chain.</param>
+    /// <param name="calls">Its calls' versions, so that the next write knows which calls have changed and which are gone.</param>
+    /// <param name="withRows">False leaves the rows out, for a chain that the server finds too large.</param>
+    /// <param name="output">Where to.</param>
+    public static void WriteChain(ChainDocument chain, CallVersions calls, bool withRows, BulkBuffer output)
+    {
+        using (var json = new Utf8JsonWriter(output, Plain))
+        {
+            json.WriteStartObject();
+            json.WriteString("@timestamp"u8, Iso(chain.StartMicros));
+            json.WriteString("trace_id"u8, chain.TraceId);
+            json.WriteNumber("start_us"u8, chain.StartMicros);
+            json.WriteNumber("duration_us"u8, chain.DurationMicros);
+            WriteText(json, "entry_service"u8, chain.EntryService);
+            WriteText(json, "entry_action"u8, chain.EntryAction);
+            WriteText(json, "entry_code"u8, chain.EntryCode);
+            WriteTexts(json, "services"u8, chain.Services);
+            WriteTexts(json, "edges"u8, chain.Edges);
+            json.WriteNumber("record_count"u8, chain.RecordCount);
+            json.WriteNumber("node_count"u8, chain.NodeCount);
+            json.WriteNumber("depth"u8, chain.Depth);
+            json.WriteNumber("placeholder_count"u8, chain.PlaceholderCount);
+            json.WriteNumber("gap_count"u8, chain.GapCount);
+            json.WriteNumber("callee_only_count"u8, chain.CalleeOnlyCount);
+            json.WriteNumber("likely_loss_count"u8, chain.LikelyLossCount);
+            json.WriteNumber("ambiguous_count"u8, chain.AmbiguousCount);
+            json.WriteNumber("error_count"u8, chain.ErrorCount);
+            json.WriteNumber("alarm_count"u8, chain.AlarmCount);
+            json.WriteBoolean("debug"u8, chain.Debug);
+            json.WriteBoolean("sampled"u8, chain.Sampled);
+            WriteText(json, "uid"u8, chain.Uid);
+            json.WriteBoolean("complete"u8, chain.Complete);
+            json.WriteBoolean("resolved"u8, chain.Resolved);
+            json.WriteString("last_record_at"u8, Iso(chain.LastRecordMicros));
+
+            // A line end within would end the document; between JSON's tokens it is a blank.
+            if (withRows) json.WritePropertyName("rows"u8);
+            if (withRows) json.WriteRawValue(chain.RowsJson.Replace('\n', ' ').Replace('\r', ' '));
+            json.WriteNumber("rows_total"u8, chain.RowsTotal);
+            json.WriteString("call_versions"u8, calls.ToText());
+            json.WriteEndObject();
+        }
+
+        output.Write("\n"u8);
+    }
+
+    /// <summary>Reads a chain's document; without its calls, which are documents of their own.</summary>
+    public static ChainDocument ReadChain(JsonElement source) => new()
+    {
+        TraceId = Text(source, "trace_id") ?? throw new InvalidDataException("a chain's document has no trace_id"),
+        StartMicros = Number(source, "start_us") ?? 0,
+        DurationMicros = Number(source, "duration_us") ?? 0,
+        EntryService = Text(source, "entry_service"),
+        EntryAction = Text(source, "entry_action"),
+        EntryCode = Text(source, "entry_code"),
+        Services = source.TryGetProperty("services", out var services) ? Texts(services) : [],
+        Edges = source.TryGetProperty("edges", out var edges) ? Texts(edges) : [],
+        RecordCount = (int)(Number(source, "record_count") ?? 0),
+        NodeCount = (int)(Number(source, "node_count") ?? 0),
+        Depth = (int)(Number(source, "depth") ?? 0),
+        PlaceholderCount = (int)(Number(source, "placeholder_count") ?? 0),
+        GapCount = Number(source, "gap_count") ?? 0,
+        CalleeOnlyCount = (int)(Number(source, "callee_only_count") ?? 0),
+        LikelyLossCount = (int)(Number(source, "likely_loss_count") ?? 0),
+        AmbiguousCount = (int)(Number(source, "ambiguous_count") ?? 0),
+        ErrorCount = (int)(Number(source, "error_count") ?? 0),
+        AlarmCount = (int)(Number(source, "alarm_count") ?? 0),
+        Debug = Flag(source, "debug"),
+        Sampled = Flag(source, "sampled"),
+        Uid = Text(source, "uid"),
+        Complete = Flag(source, "complete"),
+        Resolved = Flag(source, "resolved"),
+        LastRecordMicros = Text(source, "last_record_at") is { } last ? Micros(last) : 0,
+        RowsJson = source.TryGetProperty("rows", out var rows) ? rows.GetRawText() : "[]",
+        RowsTotal = (int)(Number(source, "rows_total") ?? 0),
+    };
+
+    /// <summary>Writes a call's document and its line end.</summary>
+    public static void WriteCall(CallDocument call, IBufferWriter<byte> output)
+    {
+        using (var json = new Utf8JsonWriter(output, Plain))
+        {
+            json.WriteStartObject();
+            json.WriteString("@timestamp"u8, Iso(call.StartMicros));
+            json.WriteString("call_id"u8, Hex(call.Id));
+            json.WriteString("trace_id"u8, call.TraceId);
+            json.WriteString("rpc_id"u8, call.RpcId);
+            json.WriteNumber("execution"u8, call.Execution);
+            json.WriteNumber("start_us"u8, call.StartMicros);
+            WriteText(json, "entry_service"u8, call.EntryService);
+            WriteText(json, "entry_action"u8, call.EntryAction);
+            WriteText(json, "caller"u8, call.Caller);
+            WriteText(json, "callee"u8, call.Callee);
+            WriteText(json, "peer"u8, call.Peer);
+            WriteText(json, "kind"u8, call.Kind);
+            WriteText(json, "action_key"u8, call.ActionKey);
+            if (call.DurationMicros is { } duration) json.WriteNumber("duration_us"u8, duration);
+            if (call.NetworkMicros is { } network) json.WriteNumber("network_us"u8, network);
+            json.WriteBoolean("is_error"u8, call.IsError);
+            json.WriteString("loss_state"u8, call.LossState);
+            json.WriteNumber("gap_count"u8, call.GapCount);
+            WriteText(json, "caller_host"u8, call.CallerHost);
+            WriteText(json, "callee_host"u8, call.CalleeHost);
+            json.WriteEndObject();
+        }
+
+        output.Write("\n"u8);
+    }
+
+    public static CallDocument ReadCall(JsonElement source) => new()
+    {
+        Id = Id(Text(source, "call_id")),
+        TraceId = Text(source, "trace_id") ?? "",
+        RpcId = Text(source, "rpc_id") ?? "",
+        Execution = (int)(Number(source, "execution") ?? 0),
+        StartMicros = Number(source, "start_us") ?? 0,
+        EntryService = Text(source, "entry_service"),
+        EntryAction = Text(source, "entry_action"),
+        Caller = Text(source, "caller"),
+        Callee = Text(source, "callee"),
+        Peer = Text(source, "peer"),
+        Kind = Text(source, "kind"),
+        ActionKey = Text(source, "action_key"),
+        DurationMicros = Number(source, "duration_us"),
+        NetworkMicros = Number(source, "network_us"),
+        IsError = Flag(source, "is_error"),
+        LossState = Text(source, "loss_state") ?? "none",
+        GapCount = Number(source, "gap_count") ?? 0,
+        CallerHost = Text(source, "caller_host"),
+        CalleeHost = Text(source, "callee_host"),
+    };
+
+    public static string? Text(JsonElement source, string name) =>
+        source.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+
+    public static long? Number(JsonElement source, string name) =>
+        source.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Number ? value.GetInt64() : null;
+
+    static bool Flag(JsonElement source, string name) => source.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.True;
+
+    static string[] Texts(JsonElement array) => [.. array.EnumerateArray().Select(text => text.GetString()!)];
+
+    static void WriteText(Utf8JsonWriter json, ReadOnlySpan<byte> name, string? value)
+    {
+        if (value is not null) json.WriteString(name, value);
+    }
+
+    static void WriteTexts(Utf8JsonWriter json, ReadOnlySpan<byte> name, IReadOnlyList<string> values)
+    {
+        json.WriteStartArray(name);
+        foreach (var value in values) json.WriteStringValue(value);
+        json.WriteEndArray();
+    }
+}
+
+/// <summary>Which calls a chain has and a hash of each: kept in the chain's document, so that only changed calls are written and those that are gone deleted.</summary>
+sealed class CallVersions
+{
+    const int EntryBytes = 16 + 8;
+
+    readonly Dictionary<UInt128, ulong> _hashes = [];
+
+    public IEnumerable<UInt128> Ids => _hashes.Keys;
+
+    public void Set(UInt128 id, ReadOnlySpan<byte> document) => _hashes[id] = XxHash3.HashToUInt64(document);
+
+    public bool Has(UInt128 id) => _hashes.ContainsKey(id);
+
+    public bool IsSame(UInt128 id, CallVersions other) => other._hashes.TryGetValue(id, out var hash) && _hashes[id] == hash;
+
+    public string ToText()
+    {
+        var bytes = new byte[_hashes.Count * EntryBytes];
+        var entry = bytes.AsSpan();
+        foreach (var (id, hash) in _hashes)
+        {
+            BinaryPrimitives.WriteUInt128BigEndian(entry, id);
+            BinaryPrimitives.WriteUInt64BigEndian(entry[16..], hash);
+            entry = entry[EntryBytes..];
+        }
+
+        return Convert.ToBase64String(bytes);
+    }
+
+    public static CallVersions Parse(string? text)
+    {
+        var versions = new CallVersions();
+        for (ReadOnlySpan<byte> bytes = Convert.FromBase64String(text ?? ""); bytes.Length >= EntryBytes; bytes = bytes[EntryBytes..])
+            versions._hashes[BinaryPrimitives.ReadUInt128BigEndian(bytes)] = BinaryPrimitives.ReadUInt64BigEndian(bytes[16..]);
+        return versions;
+    }
+}

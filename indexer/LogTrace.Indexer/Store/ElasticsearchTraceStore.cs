@@ -1,0 +1,740 @@
+using System.Buffers;
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Globalization;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using LogTrace.Records;
+
+namespace LogTrace.Indexer.Store;
+
+/// <summary>
+/// Records, chains and calls in Elasticsearch 7.10 and later or OpenSearch, over REST alone. Records are filed by their own UTC
+/// day under their record id, so that a resend meets itself; a chain stays in the index of its first write and carries its
+/// record_count as version, so that an older chain never replaces a newer one; its calls lie in the calls index of the same day.
+/// </summary>
+public sealed class ElasticsearchTraceStore : ITraceStore
+{
+    const string Overflow = "overflow";
+    const string DayFormat = "yyyy.MM.dd";
+
+    // A search that a shard could not answer must fail: half a trace looks like loss.
+    const string Whole = "allow_partial_search_results=false";
+    const int TracesPerQuery = 1000;
+    const int DocumentsPerLookUp = 1000;
+    const int MaxPage = 1000;
+
+    /// <summary>Most hits that a server gives at once unless told otherwise.</summary>
+    const int MaxHits = 10_000;
+    const int MaxPageBytes = 16 << 20;
+
+    /// <summary>Up to this many traces with the words of a text search are collected first; commoner words are looked for chain by chain.</summary>
+    const int FewTraces = 5000;
+
+    readonly ElasticsearchHttp _http;
+    readonly ElasticsearchBulk _bulk;
+    readonly ElasticsearchOptions _options;
+    readonly TimeProvider _time;
+    readonly IndexGroup _records;
+    readonly IndexGroup _chains;
+    readonly IndexGroup _calls;
+
+    // Records of a write that failed: some of them are stored, and have not been counted as stored by anyone.
+    readonly ConcurrentDictionary<UInt128, bool> _uncounted = new();
+
+    /// <exception cref="ArgumentException">The options are not valid; the message says what to change.</exception>
+    public ElasticsearchTraceStore(ElasticsearchOptions options, TimeProvider? time = null)
+    {
+        if (options.Validate() is { Count: > 0 } problems) throw new ArgumentException(string.Join(Environment.NewLine, problems), nameof(options));
+        _options = options;
+        _time = time ?? TimeProvider.System;
+        _http = new ElasticsearchHttp(options);
+        _bulk = new ElasticsearchBulk(_http, options);
+        _records = new IndexGroup($"{options.IndexPrefix}-records-", _http);
+        _chains = new IndexGroup($"{options.IndexPrefix}-chains-", _http);
+        _calls = new IndexGroup($"{options.IndexPrefix}-calls-", _http);
+    }
+
+    public async Task OpenAsync(CancellationToken cancellationToken)
+    {
+        await PutTemplateAsync("records", cancellationToken);
+        await PutTemplateAsync("chains", cancellationToken);
+        await PutTemplateAsync("calls", cancellationToken);
+    }
+
+    async Task PutTemplateAsync(string kind, CancellationToken cancellationToken)
+    {
+        var name = $"{_options.IndexPrefix}-{kind}";
+        using var resource = typeof(ElasticsearchTraceStore).Assembly.GetManifestResourceStream($"LogTrace.Indexer.Store.index-template-{kind}.json")!;
+        var template = JsonNode.Parse(resource)!.AsObject();
+        template["index_patterns"] = new JsonArray($"{name}-*");
+
+        // A template that is there is left alone unless it is older: its owner may have changed replicas or intervals.
+        var present = await _http.SendAsync(HttpMethod.Get, $"/_index_template/{name}", null, cancellationToken, 404);
+        if (present.Status == 200)
+        {
+            using var json = JsonDocument.Parse(present.Body);
+            var version = json.RootElement.GetProperty("index_templates").EnumerateArray()
+                .Select(found => ElasticsearchDocuments.Number(found.GetProperty("index_template"), "version")).FirstOrDefault();
+            if (version >= template["version"]!.GetValue<long>()) return;
+        }
+
+        await _http.SendAsync(HttpMethod.Put, $"/_index_template/{name}", template, cancellationToken);
+    }
+
+    public async Task<WriteResult> WriteAsync(IReadOnlyList<IndexedRecord> records, CancellationToken cancellationToken)
+    {
+        // The first of each id is written; what becomes of it becomes of its doubles.
+        var firsts = new Dictionary<UInt128, int>(records.Count);
+        var writes = new List<RecordWrite>(records.Count);
+        foreach (var record in records)
+        {
+            if (firsts.TryAdd(record.RecordId, writes.Count)) writes.Add(new RecordWrite(record, _records.Name(PlaceOf(record.Record.TimestampMicros, out var other)), other));
+        }
+
+        var elsewhere = await FindElsewhereAsync(writes, cancellationToken);
+        var toSend = elsewhere.Count == 0 ? writes : writes.Where(write => !elsewhere.Contains(write.Record.RecordId)).ToList();
+        var results = new BulkResult[toSend.Count];
+        try
+        {
+            await _bulk.SendAsync(toSend, WriteRecord, results, cancellationToken);
+        }
+        catch
+        {
+            // Whatever ended it: the next try must not take what did get through for somebody else's.
+            for (var i = 0; i < toSend.Count; i++)
+            {
+                if (results[i].Outcome is BulkOutcome.Done or BulkOutcome.Unknown) _uncounted.TryAdd(toSend[i].Record.RecordId, true);
+            }
+
+            throw;
+        }
+        finally
+        {
+            _records.Written(toSend.Select(write => write.Index));
+        }
+
+        var own = await FindOwnAsync(toSend, results, cancellationToken);
+        var fates = new Dictionary<UInt128, BulkResult>(toSend.Count);
+        for (var i = 0; i < toSend.Count; i++) fates[toSend[i].Record.RecordId] = results[i];
+        int stored = 0, duplicates = 0;
+        var refused = new List<RefusedRecord>();
+        var counted = new HashSet<UInt128>(firsts.Count);
+        foreach (var record in records)
+        {
+            if (!fates.TryGetValue(record.RecordId, out var fate)) duplicates++;
+            else if (fate.Outcome == BulkOutcome.Refused) refused.Add(new RefusedRecord(record, fate.Reason!));
+            else if (counted.Add(record.RecordId) && (fate.Outcome == BulkOutcome.Done || own.Contains(record.RecordId))) stored++;
+            else duplicates++;
+        }
+
+        foreach (var write in toSend) _uncounted.TryRemove(write.Record.RecordId, out _);
+        return new WriteResult(stored, duplicates, refused);
+    }
+
+    static void WriteRecord(RecordWrite write, BulkBuffer output)
+    {
+        WriteAction(output, "create", write.Index, ElasticsearchDocuments.Hex(write.Record.RecordId), null);
+        ElasticsearchDocuments.WriteRecord(write.Record, output);
+    }
+
+    /// <summary>Records that lie in the other of two places. As the clock moves on, a record's place may change between a write and its repetition: at the limits of the overflow index only.</summary>
+    async Task<HashSet<UInt128>> FindElsewhereAsync(List<RecordWrite> writes, CancellationToken cancellationToken)
+    {
+        var found = new HashSet<UInt128>();
+        var doubtful = writes.Where(write => write.Other is not null).ToList();
+        var sources = await LookUpAsync(
+            [.. doubtful.Select(write => (_records.Name(write.Other!), ElasticsearchDocuments.Hex(write.Record.RecordId)))], "record_id", cancellationToken);
+        for (var i = 0; i < doubtful.Count; i++)
+        {
+            if (sources[i] is not null) found.Add(doubtful[i].Record.RecordId);
+        }
+
+        return found;
+    }
+
+    /// <summary>Records that met themselves: an earlier attempt of this very write had stored them, and its answer was lost. They were taken at the same microsecond.</summary>
+    async Task<HashSet<UInt128>> FindOwnAsync(List<RecordWrite> writes, BulkResult[] results, CancellationToken cancellationToken)
+    {
+        var own = new HashSet<UInt128>();
+        var doubtful = writes.Where((write, i) => results[i].Outcome == BulkOutcome.Conflict && (results[i].MaybeEarlier || _uncounted.ContainsKey(write.Record.RecordId))).ToList();
+        var sources = await LookUpAsync([.. doubtful.Select(write => (write.Index, ElasticsearchDocuments.Hex(write.Record.RecordId)))], "ingested_at", cancellationToken);
+        for (var i = 0; i < doubtful.Count; i++)
+        {
+            if (sources[i] is { } source && ElasticsearchDocuments.Text(source, "ingested_at") == ElasticsearchDocuments.Iso(doubtful[i].Record.IngestedMicros))
+                own.Add(doubtful[i].Record.RecordId);
+        }
+
+        return own;
+    }
+
+    /// <summary>The named members of documents by index and id, as last written; null where there is no such document or index.</summary>
+    async Task<JsonElement?[]> LookUpAsync(IReadOnlyList<(string Index, string Id)> documents, string members, CancellationToken cancellationToken)
+    {
+        var found = new JsonElement?[documents.Count];
+        for (var start = 0; start < documents.Count; start += DocumentsPerLookUp)
+        {
+            var count = Math.Min(DocumentsPerLookUp, documents.Count - start);
+            var body = new JsonObject
+            {
+                ["docs"] = new JsonArray([.. documents.Skip(start).Take(count).Select(document => new JsonObject { ["_index"] = document.Index, ["_id"] = document.Id })]),
+            };
+            using var json = await JsonAsync($"/_mget?_source_includes={members}&filter_path=docs.found,docs._source,docs.error.type", body, cancellationToken);
+            var docs = json.RootElement.GetProperty("docs");
+            if (docs.GetArrayLength() != count) throw new StoreUnavailableException($"POST /_mget: {docs.GetArrayLength()} documents where {count} were asked for.");
+            for (var i = 0; i < count; i++)
+            {
+                var document = docs[i];
+                if (document.TryGetProperty("error", out var error) && ElasticsearchDocuments.Text(error, "type") is var type and not "index_not_found_exception")
+                    throw new StoreUnavailableException($"POST /_mget: {documents[start + i].Index}/{documents[start + i].Id}: {type}");
+                if (document.TryGetProperty("found", out var isFound) && isFound.ValueKind == JsonValueKind.True)
+                    found[start + i] = document.GetProperty("_source").Clone();
+            }
+        }
+
+        return found;
+    }
+
+    public async Task WriteChainsAsync(IReadOnlyList<ChainDocument> chains, CancellationToken cancellationToken)
+    {
+        foreach (var some in chains.GroupBy(chain => chain.TraceId).Select(group => group.MaxBy(chain => chain.RecordCount)!).Chunk(TracesPerQuery))
+            await WriteSomeChainsAsync(some, cancellationToken);
+    }
+
+    async Task WriteSomeChainsAsync(ChainDocument[] chains, CancellationToken cancellationToken)
+    {
+        var writes = await PlaceChainsAsync(chains, cancellationToken);
+        var calls = new List<CallWrite>();
+        foreach (var write in writes)
+        {
+            var buffer = new BulkBuffer(1024);
+            foreach (var call in write.Chain.Calls)
+            {
+                var start = buffer.Length;
+                ElasticsearchDocuments.WriteCall(call, buffer);
+                write.Calls.Set(call.Id, buffer.WrittenFrom(start));
+                if (!write.Calls.IsSame(call.Id, write.Former)) calls.Add(new CallWrite(_calls.Name(write.Suffix), call.Id, write.Chain.RecordCount, buffer.WrittenFrom(start).ToArray()));
+            }
+
+            calls.AddRange(write.Former.Ids.Where(id => !write.Calls.Has(id)).Select(id => new CallWrite(_calls.Name(write.Suffix), id, write.Chain.RecordCount, null)));
+        }
+
+        // Calls first: a crash in between then leaves a chain that the next check finds stale, and its calls are written again.
+        var callResults = new BulkResult[calls.Count];
+        try
+        {
+            await _bulk.SendAsync(calls, WriteCall, callResults, cancellationToken);
+        }
+        finally
+        {
+            _calls.Written(calls.Select(call => call.Index));
+        }
+
+        ThrowIfRefused(callResults);
+        await WriteChainDocumentsAsync(writes, true, cancellationToken);
+    }
+
+    async Task WriteChainDocumentsAsync(List<ChainWrite> writes, bool withRows, CancellationToken cancellationToken)
+    {
+        var results = new BulkResult[writes.Count];
+        try
+        {
+            await _bulk.SendAsync(
+                writes,
+                (write, output) =>
+                {
+                    WriteAction(output, "index", _chains.Name(write.Suffix), ElasticsearchDocuments.IdOf(write.Chain.TraceId), write.Chain.RecordCount);
+                    ElasticsearchDocuments.WriteChain(write.Chain, write.Calls, withRows, output);
+                },
+                results,
+                cancellationToken);
+        }
+        finally
+        {
+            _chains.Written(writes.Select(write => _chains.Name(write.Suffix)));
+        }
+
+        // A conflict is a newer chain of another instance. Too large is what the rows have grown to: without them the chain can still be found.
+        if (!withRows) ThrowIfRefused(results);
+        var tooLarge = writes.Where((_, i) => results[i].Outcome == BulkOutcome.Refused).ToList();
+        if (tooLarge.Count > 0) await WriteChainDocumentsAsync(tooLarge, false, cancellationToken);
+    }
+
+    static void ThrowIfRefused(BulkResult[] results)
+    {
+        if (Array.Find(results, result => result.Outcome == BulkOutcome.Refused) is { Reason: { } reason })
+            throw new InvalidOperationException($"Elasticsearch refuses a chain or call document: {reason}. The index templates do not fit this version of LogTrace.");
+    }
+
+    static void WriteCall(CallWrite call, BulkBuffer output)
+    {
+        WriteAction(output, call.Document is null ? "delete" : "index", call.Index, ElasticsearchDocuments.Hex(call.Id), call.Version);
+        if (call.Document is not null) output.Write(call.Document);
+    }
+
+    // Index names and ids have no character that JSON would escape.
+    static void WriteAction(BulkBuffer output, string action, string index, string id, int? version)
+    {
+        var line = new StringBuilder(160).Append("{\"").Append(action).Append("\":{\"_index\":\"").Append(index).Append("\",\"_id\":\"").Append(id).Append('"');
+        if (version is not null) line.Append(CultureInfo.InvariantCulture, $",\"version\":{version},\"version_type\":\"external_gte\"");
+        output.Write(Encoding.UTF8.GetBytes(line.Append("}}\n").ToString()));
+    }
+
+    /// <summary>
+    /// Where each chain has its document, the oldest of several, and the versions of its calls there. One that another process began
+    /// a moment ago in another day's index is not seen yet; <see cref="FindStaleTracesAsync"/> leaves the older of the two.
+    /// </summary>
+    async Task<List<ChainWrite>> PlaceChainsAsync(ChainDocument[] chains, CancellationToken cancellationToken)
+    {
+        await _chains.RefreshAsync(cancellationToken);
+        var body = new JsonObject { ["size"] = MaxHits, ["query"] = TraceTerms(chains.Select(chain => chain.TraceId)), ["track_total_hits"] = false };
+        var present = new Dictionary<string, (string Suffix, long Count, string? Calls)>(chains.Length);
+        using (var json = await JsonAsync($"/{_chains.Pattern}/_search?{Whole}&_source_includes=trace_id,record_count,call_versions", body, cancellationToken))
+        {
+            foreach (var hit in json.RootElement.GetProperty("hits").GetProperty("hits").EnumerateArray())
+            {
+                var source = hit.GetProperty("_source");
+                var (traceId, suffix) = (ElasticsearchDocuments.Text(source, "trace_id")!, _chains.Suffix(hit));
+                if (present.TryGetValue(traceId, out var known) && string.CompareOrdinal(known.Suffix, suffix) <= 0) continue;
+                present[traceId] = (suffix, ElasticsearchDocuments.Number(source, "record_count") ?? 0, ElasticsearchDocuments.Text(source, "call_versions"));
+            }
+        }
+
+        var writes = new List<ChainWrite>(chains.Length);
+        foreach (var chain in chains)
+        {
+            if (!present.TryGetValue(chain.TraceId, out var place)) writes.Add(new ChainWrite(chain, PlaceOf(chain.StartMicros, out _), new CallVersions(), new CallVersions()));
+            else if (place.Count <= chain.RecordCount) writes.Add(new ChainWrite(chain, place.Suffix, CallVersions.Parse(place.Calls), new CallVersions()));
+        }
+
+        return writes;
+    }
+
+    /// <summary>The index suffix of a moment, and the one where a record of that moment may lie as well because the clock has moved or moves past a limit.</summary>
+    string PlaceOf(long micros, out string? other)
+    {
+        var moment = ElasticsearchDocuments.Moment(micros);
+        var now = _time.GetUtcNow().UtcDateTime;
+        var oldest = now.AddDays(-_options.OverflowAfterDays);
+        var newest = now.AddDays(_options.OverflowAheadDays);
+        var isFar = moment < oldest || moment > newest;
+        var isNearLimit = moment < oldest.AddDays(1) || moment > newest.AddDays(-1);
+        other = isFar ? Day(moment) : isNearLimit ? Overflow : null;
+        return isFar ? Overflow : Day(moment);
+    }
+
+    static string Day(DateTime moment) => moment.ToString(DayFormat, CultureInfo.InvariantCulture);
+
+    public async Task<IReadOnlyList<IndexedRecord>> GetTraceAsync(string traceId, CancellationToken cancellationToken)
+    {
+        await _records.RefreshAsync(cancellationToken);
+        var records = new Dictionary<UInt128, IndexedRecord>();
+        await foreach (var hit in ScanAsync(_records.Pattern, Term("trace_id", traceId), "record_id", cancellationToken))
+        {
+            var record = ElasticsearchDocuments.ReadRecord(JsonMarshal.GetRawUtf8Value(hit.GetProperty("_source")));
+            records.TryAdd(record.RecordId, record);
+        }
+
+        return [.. records.Values];
+    }
+
+    /// <summary>All hits of a query, however many, in the order of a keyword that no two of them share. Each is valid until the next.</summary>
+    async IAsyncEnumerable<JsonElement> ScanAsync(
+        string pattern, JsonObject query, string key, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        string? after = null;
+        var size = MaxPage;
+        while (true)
+        {
+            var body = new JsonObject
+            {
+                ["size"] = size,
+                ["query"] = query.DeepClone(),
+                ["sort"] = new JsonArray(new JsonObject { [key] = new JsonObject { ["order"] = "asc", ["unmapped_type"] = "keyword" } }),
+                ["track_total_hits"] = false,
+            };
+            if (after is not null) body["search_after"] = new JsonArray(after);
+
+            // No filter_path: with one the server writes the documents anew and may change how numbers look.
+            var answer = await _http.SendAsync(HttpMethod.Post, $"/{pattern}/_search?{Whole}", body, cancellationToken, size > 1 ? [429, 500, 503] : []);
+            if (answer.Status != 200)
+            {
+                // Too much for the server's memory at once, perhaps; with one document a page it is only unavailable.
+                size = Math.Max(1, size / 4);
+                continue;
+            }
+
+            using var json = Parse(answer, "_search");
+            var hits = json.RootElement.GetProperty("hits").GetProperty("hits");
+            foreach (var hit in hits.EnumerateArray()) yield return hit;
+            var count = hits.GetArrayLength();
+            if (count < size) yield break;
+            after = hits[count - 1].GetProperty("sort")[0].GetString();
+            size = answer.Body.Length > MaxPageBytes ? Math.Max(1, size / 2) : answer.Body.Length < MaxPageBytes / 4 ? Math.Min(MaxPage, size * 2) : size;
+        }
+    }
+
+    public async Task<ChainDocument?> GetChainAsync(string traceId, CancellationToken cancellationToken)
+    {
+        await Task.WhenAll(_chains.RefreshAsync(cancellationToken), _calls.RefreshAsync(cancellationToken));
+        var body = new JsonObject { ["size"] = 10, ["query"] = Term("trace_id", traceId) };
+        ChainDocument? chain = null;
+        string suffix = "";
+        using (var json = await JsonAsync($"/{_chains.Pattern}/_search?{Whole}", body, cancellationToken))
+        {
+            foreach (var hit in json.RootElement.GetProperty("hits").GetProperty("hits").EnumerateArray().OrderBy(hit => _chains.Suffix(hit), StringComparer.Ordinal))
+            {
+                var candidate = ElasticsearchDocuments.ReadChain(hit.GetProperty("_source"));
+                if (chain is not null && chain.RecordCount >= candidate.RecordCount) continue;
+                (chain, suffix) = (candidate, _chains.Suffix(hit));
+            }
+        }
+
+        if (chain is null) return null;
+        var calls = new List<CallDocument>();
+        await foreach (var hit in ScanAsync(_calls.Name(suffix) + "*", Term("trace_id", traceId), "call_id", cancellationToken))
+            calls.Add(ElasticsearchDocuments.ReadCall(hit.GetProperty("_source")));
+        return chain with { Calls = calls };
+    }
+
+    public async Task<IReadOnlyList<ChainDocument>> FindChainsAsync(TraceQuery query, CancellationToken cancellationToken)
+    {
+        await _chains.RefreshAsync(cancellationToken);
+        var filters = Filters(query);
+        var text = query.Text?.Trim() ?? "";
+        if (text.Length == 0) return await FindPageAsync(filters, query.Limit, cancellationToken);
+
+        await _records.RefreshAsync(cancellationToken);
+        var words = new JsonArray([.. text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).Select(word => Clause("match_phrase", "msg", word))]);
+        var (traces, isAll) = await FindTracesAsync(words, FewTraces, cancellationToken);
+        if (isAll)
+        {
+            filters.Add(Clause("terms", "trace_id", new JsonArray([.. traces.Append(text).Select(trace => JsonValue.Create(trace))])));
+            return await FindPageAsync(filters, query.Limit, cancellationToken);
+        }
+
+        // So common that the newest chains will have them: chains page by page, and which of those have the words.
+        var found = new List<ChainDocument>();
+        await foreach (var page in ChainPagesAsync(filters, TracesPerQuery, cancellationToken))
+        {
+            var ids = page.Select(chain => chain.TraceId).ToHashSet();
+            var inPage = Clause("terms", "trace_id", new JsonArray([.. ids.Select(trace => JsonValue.Create(trace))]));
+            var (having, _) = await FindTracesAsync(new JsonArray([inPage, .. words.Select(word => word!.DeepClone())]), ids.Count, cancellationToken);
+            var matching = having.Append(text).ToHashSet();
+            found.AddRange(page.Where(chain => matching.Contains(chain.TraceId)));
+            if (found.Count >= query.Limit) break;
+        }
+
+        return [.. found.Take(query.Limit)];
+    }
+
+    static JsonArray Filters(TraceQuery query)
+    {
+        var filters = new JsonArray();
+        if (!string.IsNullOrEmpty(query.Service)) filters.Add(Term("services", query.Service));
+        if (!string.IsNullOrEmpty(query.Uid)) filters.Add(Term("uid", query.Uid));
+        if (!string.IsNullOrEmpty(query.Action))
+        {
+            var escaped = query.Action.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("*", "\\*", StringComparison.Ordinal).Replace("?", "\\?", StringComparison.Ordinal);
+            filters.Add(Clause("wildcard", "entry_action", new JsonObject { ["value"] = $"*{escaped}*", ["case_insensitive"] = true }));
+        }
+
+        var start = new JsonObject();
+        if (query.FromMicros is { } from) start["gte"] = from;
+        if (query.ToMicros is { } to) start["lt"] = to;
+        if (start.Count > 0) filters.Add(Clause("range", "start_us", start));
+        if (query.MinDurationMicros is { } duration) filters.Add(Clause("range", "duration_us", new JsonObject { ["gte"] = duration }));
+        if (query.HasErrors is { } hasErrors) filters.Add(Clause("range", "error_count", hasErrors ? new JsonObject { ["gt"] = 0 } : new JsonObject { ["lte"] = 0 }));
+        if (query.Complete is { } complete) filters.Add(Clause("term", "complete", JsonValue.Create(complete)));
+        return filters;
+    }
+
+    async Task<IReadOnlyList<ChainDocument>> FindPageAsync(JsonArray filters, int limit, CancellationToken cancellationToken)
+    {
+        var found = new List<ChainDocument>();
+        await foreach (var page in ChainPagesAsync(filters, limit, cancellationToken))
+        {
+            found.AddRange(page);
+            if (found.Count >= limit) break;
+        }
+
+        return [.. found.Take(limit)];
+    }
+
+    /// <summary>Chains by start, newest first, a page at a time, each trace once.</summary>
+    async IAsyncEnumerable<List<ChainDocument>> ChainPagesAsync(
+        JsonArray filters, int size, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        JsonNode? after = null;
+        var seen = new HashSet<string>();
+        while (true)
+        {
+            var body = new JsonObject
+            {
+                ["size"] = size,
+                ["query"] = Filter(filters.DeepClone().AsArray()),
+                ["sort"] = new JsonArray(
+                    new JsonObject { ["start_us"] = new JsonObject { ["order"] = "desc", ["unmapped_type"] = "long" } },
+                    new JsonObject { ["trace_id"] = new JsonObject { ["order"] = "asc", ["unmapped_type"] = "keyword" } }),
+                ["track_total_hits"] = false,
+            };
+            if (after is not null) body["search_after"] = after;
+            using var json = await JsonAsync($"/{_chains.Pattern}/_search?{Whole}&_source_excludes=rows,call_versions", body, cancellationToken);
+            var hits = json.RootElement.GetProperty("hits").GetProperty("hits");
+            var count = hits.GetArrayLength();
+            var page = hits.EnumerateArray().Select(hit => ElasticsearchDocuments.ReadChain(hit.GetProperty("_source")))
+                .GroupBy(chain => chain.TraceId).Select(group => group.MaxBy(chain => chain.RecordCount)!)
+                .Where(chain => seen.Add(chain.TraceId)).ToList();
+            yield return page;
+            if (count < size) yield break;
+            after = JsonNode.Parse(hits[count - 1].GetProperty("sort").GetRawText());
+        }
+    }
+
+    /// <summary>Ids of traces with a record that meets all conditions: at most <paramref name="limit"/>, and whether that is all.</summary>
+    async Task<(List<string> Traces, bool IsAll)> FindTracesAsync(JsonArray conditions, int limit, CancellationToken cancellationToken)
+    {
+        var traces = new List<string>();
+        await foreach (var page in TracePagesAsync(Filter(conditions.DeepClone().AsArray()), cancellationToken))
+        {
+            traces.AddRange(page);
+            if (traces.Count > limit) return (traces, false);
+        }
+
+        return (traces, true);
+    }
+
+    /// <summary>Ids of all traces that have a record which meets the query, a page at a time.</summary>
+    async IAsyncEnumerable<List<string>> TracePagesAsync(JsonObject query, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        string? after = null;
+        while (true)
+        {
+            var composite = new JsonObject
+            {
+                ["size"] = TracesPerQuery,
+                ["sources"] = new JsonArray(new JsonObject { ["trace"] = new JsonObject { ["terms"] = new JsonObject { ["field"] = "trace_id" } } }),
+            };
+            if (after is not null) composite["after"] = new JsonObject { ["trace"] = after };
+            var body = new JsonObject
+            {
+                ["size"] = 0,
+                ["query"] = query.DeepClone(),
+                ["track_total_hits"] = false,
+                ["aggs"] = new JsonObject { ["traces"] = new JsonObject { ["composite"] = composite } },
+            };
+            using var json = await JsonAsync($"/{_records.Pattern}/_search?{Whole}", body, cancellationToken);
+
+            // Without any index there is no aggregation in the answer.
+            if (!json.RootElement.TryGetProperty("aggregations", out var aggregations)) yield break;
+            var traces = aggregations.GetProperty("traces").GetProperty("buckets").EnumerateArray().Select(bucket => bucket.GetProperty("key").GetProperty("trace").GetString()!).ToList();
+            if (traces.Count > 0) yield return traces;
+            if (traces.Count < TracesPerQuery) yield break;
+            after = traces[^1];
+        }
+    }
+
+    public async Task<IReadOnlyList<string>> FindStaleTracesAsync(long sinceMicros, CancellationToken cancellationToken)
+    {
+        await Task.WhenAll(_records.RefreshAsync(cancellationToken, true), _chains.RefreshAsync(cancellationToken, true));
+        var stale = new List<string>();
+
+        // A date alone is exact to the millisecond only.
+        var since = Clause("range", "ingested_at.nanos", new JsonObject { ["gte"] = ElasticsearchDocuments.Iso(sinceMicros) });
+        await foreach (var traces in TracePagesAsync(since, cancellationToken))
+        {
+            var stored = await CountRecordsAsync(traces, cancellationToken);
+            var chained = await CountInChainsAsync(traces, cancellationToken);
+            stale.AddRange(traces.Where(trace => !chained.TryGetValue(trace, out var count) || count != stored.GetValueOrDefault(trace)));
+        }
+
+        return stale;
+    }
+
+    async Task<Dictionary<string, long>> CountRecordsAsync(List<string> traces, CancellationToken cancellationToken)
+    {
+        // As many buckets as there are traces, so that no shard leaves one out and the counts are exact.
+        var body = new JsonObject
+        {
+            ["size"] = 0,
+            ["query"] = TraceTerms(traces),
+            ["track_total_hits"] = false,
+            ["aggs"] = new JsonObject { ["traces"] = new JsonObject { ["terms"] = new JsonObject { ["field"] = "trace_id", ["size"] = traces.Count } } },
+        };
+        using var json = await JsonAsync($"/{_records.Pattern}/_search?{Whole}", body, cancellationToken);
+        return json.RootElement.GetProperty("aggregations").GetProperty("traces").GetProperty("buckets").EnumerateArray()
+            .ToDictionary(bucket => bucket.GetProperty("key").GetString()!, bucket => bucket.GetProperty("doc_count").GetInt64());
+    }
+
+    /// <summary>record_count of the chains of these traces. A chain found in two indices is left in the older one only.</summary>
+    async Task<Dictionary<string, long>> CountInChainsAsync(List<string> traces, CancellationToken cancellationToken)
+    {
+        var counts = new Dictionary<string, long>(traces.Count);
+        var places = new List<(string Trace, string Suffix, long Count)>();
+        foreach (var some in traces.Chunk(TracesPerQuery))
+        {
+            var body = new JsonObject { ["size"] = MaxHits, ["query"] = TraceTerms(some), ["track_total_hits"] = false };
+            using var json = await JsonAsync($"/{_chains.Pattern}/_search?{Whole}&_source_includes=trace_id,record_count", body, cancellationToken);
+            foreach (var hit in json.RootElement.GetProperty("hits").GetProperty("hits").EnumerateArray())
+            {
+                var source = hit.GetProperty("_source");
+                places.Add((ElasticsearchDocuments.Text(source, "trace_id")!, _chains.Suffix(hit), ElasticsearchDocuments.Number(source, "record_count") ?? 0));
+            }
+        }
+
+        foreach (var group in places.GroupBy(place => place.Trace))
+        {
+            var inOrder = group.OrderBy(place => place.Suffix, StringComparer.Ordinal).ToList();
+            counts[group.Key] = inOrder[0].Count;
+            foreach (var (trace, suffix, _) in inOrder.Skip(1)) await DeleteChainAsync(trace, suffix, cancellationToken);
+        }
+
+        return counts;
+    }
+
+    /// <summary>Deletes a chain and its calls from one day's indices. Not by query: not every server has that.</summary>
+    async Task DeleteChainAsync(string traceId, string suffix, CancellationToken cancellationToken)
+    {
+        await _calls.RefreshAsync(cancellationToken, true);
+        var ids = new List<(string Index, string Id)>();
+        await foreach (var hit in ScanAsync(_calls.Name(suffix) + "*", Term("trace_id", traceId), "call_id", cancellationToken))
+            ids.Add((hit.GetProperty("_index").GetString()!, hit.GetProperty("_id").GetString()!));
+
+        // The chain last: what is left after a crash is found again.
+        ids.Add((_chains.Name(suffix), ElasticsearchDocuments.IdOf(traceId)));
+        await _bulk.SendAsync(ids[..^1], WriteDelete, new BulkResult[ids.Count - 1], cancellationToken);
+        await _bulk.SendAsync(ids[^1..], WriteDelete, new BulkResult[1], cancellationToken);
+        _calls.Written([_calls.Name(suffix)]);
+        _chains.Written([_chains.Name(suffix)]);
+    }
+
+    static void WriteDelete((string Index, string Id) document, BulkBuffer output) => WriteAction(output, "delete", document.Index, document.Id, null);
+
+    public async Task<StoreCounts> CountAsync(CancellationToken cancellationToken)
+    {
+        await Task.WhenAll(_records.RefreshAsync(cancellationToken, true), _chains.RefreshAsync(cancellationToken, true));
+        return new StoreCounts(await CountAsync(_records, cancellationToken), await CountAsync(_chains, cancellationToken));
+    }
+
+    async Task<long> CountAsync(IndexGroup group, CancellationToken cancellationToken)
+    {
+        var body = new JsonObject { ["size"] = 0, ["track_total_hits"] = true };
+        using var json = await JsonAsync($"/{group.Pattern}/_search?{Whole}", body, cancellationToken);
+        return json.RootElement.GetProperty("hits").GetProperty("total").GetProperty("value").GetInt64();
+    }
+
+    async Task<JsonDocument> JsonAsync(string path, JsonObject body, CancellationToken cancellationToken) =>
+        Parse(await _http.SendAsync(HttpMethod.Post, path, body, cancellationToken), path);
+
+    static JsonDocument Parse(ElasticsearchHttp.Answer answer, string path)
+    {
+        try
+        {
+            return JsonDocument.Parse(answer.Body, new JsonDocumentOptions { MaxDepth = 512 });
+        }
+        catch (JsonException exception)
+        {
+            throw new StoreUnavailableException($"POST {path}: an answer that is no JSON: {exception.Message}", exception);
+        }
+    }
+
+    static JsonObject Term(string field, string value) => Clause("term", field, JsonValue.Create(value));
+
+    static JsonObject TraceTerms(IEnumerable<string> traces) => Clause("terms", "trace_id", new JsonArray([.. traces.Select(trace => JsonValue.Create(trace))]));
+
+    static JsonObject Clause(string kind, string field, JsonNode value) => new() { [kind] = new JsonObject { [field] = value } };
+
+    static JsonObject Filter(JsonArray clauses) => new() { ["bool"] = new JsonObject { ["filter"] = clauses } };
+
+    public ValueTask DisposeAsync()
+    {
+        _http.Dispose();
+        return ValueTask.CompletedTask;
+    }
+
+    readonly record struct RecordWrite(IndexedRecord Record, string Index, string? Other);
+
+    /// <param name="Document">Null for a call that is gone.</param>
+    sealed record CallWrite(string Index, UInt128 Id, int Version, byte[]? Document);
+
+    sealed record ChainWrite(ChainDocument Chain, string Suffix, CallVersions Former, CallVersions Calls);
+
+    /// <summary>
+    /// The indices of one kind, and which of them have to be refreshed before a search sees all that was written. A search that
+    /// follows other searches without a write between them costs no refresh, so that many chains are built after one.
+    /// </summary>
+    sealed class IndexGroup(string stem, ElasticsearchHttp http)
+    {
+        // What other processes write is seen after this long at the latest, or at once by a process that does not write itself.
+        static readonly TimeSpan OthersSeenAfter = TimeSpan.FromSeconds(1);
+
+        readonly SemaphoreSlim _oneAtATime = new(1);
+        readonly HashSet<string> _unseen = [];
+        bool _isWriter;
+        long? _refreshedAll;
+
+        public string Pattern => stem + "*";
+
+        public string Name(string suffix) => stem + suffix;
+
+        /// <summary>The suffix of the index that a hit lies in.</summary>
+        public string Suffix(JsonElement hit) => hit.GetProperty("_index").GetString()![stem.Length..];
+
+        public void Written(IEnumerable<string> indices)
+        {
+            lock (_unseen)
+            {
+                foreach (var index in indices) _isWriter |= _unseen.Add(index);
+            }
+        }
+
+        /// <summary>Makes everything visible that was written before the call.</summary>
+        /// <param name="cancellationToken">Ends the wait.</param>
+        /// <param name="everything">True: also what other processes wrote a moment ago.</param>
+        public async Task RefreshAsync(CancellationToken cancellationToken, bool everything = false)
+        {
+            await _oneAtATime.WaitAsync(cancellationToken);
+            string[] own = [];
+            try
+            {
+                lock (_unseen)
+                {
+                    everything |= !_isWriter || _refreshedAll is null || Stopwatch.GetElapsedTime(_refreshedAll.Value) > OthersSeenAfter;
+                    own = [.. _unseen];
+                    _unseen.Clear();
+                }
+
+                if (everything)
+                {
+                    var now = Stopwatch.GetTimestamp();
+                    await RefreshAsync(Pattern, cancellationToken);
+                    _refreshedAll = now;
+                }
+                else
+                {
+                    foreach (var some in own.Chunk(50)) await RefreshAsync(string.Join(',', some), cancellationToken);
+                }
+            }
+            catch
+            {
+                Written(own); // not refreshed after all
+                throw;
+            }
+            finally
+            {
+                _oneAtATime.Release();
+            }
+        }
+
+        async Task RefreshAsync(string indices, CancellationToken cancellationToken)
+        {
+            var answer = await http.SendAsync(HttpMethod.Post, $"/{indices}/_refresh?ignore_unavailable=true&allow_no_indices=true", null, cancellationToken);
+            using var json = Parse(answer, "_refresh");
+            if (json.RootElement.TryGetProperty("_shards", out var shards) && ElasticsearchDocuments.Number(shards, "failed") is > 0 and var failed)
+                throw new StoreUnavailableException($"POST /{indices}/_refresh: {failed} shards failed.");
+        }
+    }
+}
