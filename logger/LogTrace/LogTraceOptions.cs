@@ -144,7 +144,7 @@ public sealed record LogTraceOptions
 
         void Network(string key, string value)
         {
-            if (!NetworkList.TryParse(value, out _)) problems.Add($"LogTrace:{key} is '{value}'; it must be an address or a network such as 10.0.0.0/8 (no bits set behind the prefix).");
+            if (!NetworkList.TryParse(value, out _)) problems.Add($"LogTrace:{key} is '{value}'; it must be an address or a network such as 10.0.0.0/8.");
         }
     }
 

@@ -15,6 +15,8 @@ namespace LogTrace;
 /// </remarks>
 public sealed class TraceContext : TraceSpan
 {
+    const string TakenMark = "logtrace";
+
     static readonly AsyncLocal<Holder?> s_ambient = new();
 
     readonly Holder _holder;
@@ -191,15 +193,20 @@ public sealed class TraceContext : TraceSpan
 
     /// <summary>
     /// An id for a new trace: the current Activity's, unless that one or one around it took its id from a remote caller, whose word was not
-    /// accepted here. ASP.NET Core's own Activity does that for any stranger's traceparent before a middleware runs.
+    /// accepted here, or a trace has taken it already. ASP.NET Core's own Activity does that for any stranger's traceparent before a middleware runs.
     /// </summary>
     internal static string NewTraceId()
     {
         var current = Activity.Current;
         if (current is not { IdFormat: ActivityIdFormat.W3C }) return ActivityTraceId.CreateRandom().ToHexString();
-        for (var activity = current; activity is not null; activity = activity.Parent)
+        var top = current;
+        while (!top.HasRemoteParent && top.Parent is { } parent) top = parent;
+        if (top.HasRemoteParent || top.ParentId is not null) return ActivityTraceId.CreateRandom().ToHexString();
+        lock (top)
         {
-            if (activity.HasRemoteParent || (activity.Parent is null && activity.ParentId is not null)) return ActivityTraceId.CreateRandom().ToHexString();
+            // A second trace under one Activity would count from 1 again: its ids would be those of the first.
+            if (top.GetCustomProperty(TakenMark) is not null) return ActivityTraceId.CreateRandom().ToHexString();
+            top.SetCustomProperty(TakenMark, TakenMark);
         }
 
         return current.TraceId.ToHexString();

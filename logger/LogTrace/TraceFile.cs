@@ -68,6 +68,9 @@ public sealed class TraceFile : IDisposable
         _writer.UnsafeStart();
     }
 
+    /// <summary>Called before each write, for tests that let the disk stand still.</summary>
+    internal Action? BeforeWrite { get; set; }
+
     /// <summary>Lines that the operating system has.</summary>
     public long Written => Interlocked.Read(ref _written);
 
@@ -207,6 +210,7 @@ public sealed class TraceFile : IDisposable
                 Monitor.PulseAll(_gate);
             }
 
+            BeforeWrite?.Invoke();
             var written = WriteOut(batch.AsSpan(0, bytes));
             Interlocked.Add(ref _written, written);
             Interlocked.Add(ref _dropped, lines - written);

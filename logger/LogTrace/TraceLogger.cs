@@ -4,6 +4,7 @@ using System.Net;
 using System.Text;
 using LogTrace.Records;
 using Serilog.Core;
+using Serilog.Debugging;
 using Serilog.Events;
 
 namespace LogTrace;
@@ -39,6 +40,7 @@ public sealed class TraceLogger : IDisposable
     ILogEventSink? _sink;
     int _debugRequests;
     long _handedOver;
+    long _refused;
 
     /// <summary>Opens the file that the options name, if any.</summary>
     /// <exception cref="LogTraceOptionsException">The options do not hold; the message lists all problems.</exception>
@@ -106,8 +108,8 @@ public sealed class TraceLogger : IDisposable
     /// <summary>Lines that the operating system has (without a file: typed records handed to the Serilog sink).</summary>
     public long Written => File?.Written ?? Interlocked.Read(ref _handedOver);
 
-    /// <summary>Lines given up: queue full, disk refused.</summary>
-    public long Dropped => File?.Dropped ?? 0;
+    /// <summary>Lines given up: queue full, disk refused (without a file: typed records that the sink threw at).</summary>
+    public long Dropped => File?.Dropped ?? Interlocked.Read(ref _refused);
 
     internal TimeProvider Time { get; }
 
@@ -272,8 +274,17 @@ public sealed class TraceLogger : IDisposable
         }
         else if (_sink is not null)
         {
-            _sink.Emit(entry.ToLogEvent());
-            Interlocked.Increment(ref _handedOver);
+            try
+            {
+                _sink.Emit(entry.ToLogEvent());
+                Interlocked.Increment(ref _handedOver);
+            }
+            catch (Exception exception)
+            {
+                // Somebody's sink: a record must not break the request that writes it.
+                Interlocked.Increment(ref _refused);
+                SelfLog.WriteLine("LogTrace: the sink {0} refused a record: {1}", _sink.GetType(), exception);
+            }
         }
     }
 }

@@ -1,0 +1,149 @@
+using System.Net;
+using LogTrace.Tests.Support;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Time.Testing;
+
+namespace LogTrace.Tests.Logger;
+
+public sealed class DebugRequestTests
+{
+    const string Key = "correct horse battery staple";
+
+    static HttpRequestMessage Get(TestService service, string path, params (string Name, string Value)[] headers)
+    {
+        var request = new HttpRequestMessage(HttpMethod.Get, new Uri(service.Url, path));
+        foreach (var (name, value) in headers) request.Headers.Add(name, value);
+        return request;
+    }
+
+    [Fact]
+    public async Task Debug_lines_of_one_request_are_written_in_every_service_and_nobody_elses()
+    {
+        using var folder = new TempFolder();
+        var debugArrived = new TaskCompletionSource();
+        var otherDone = new TaskCompletionSource();
+        string? keyAtStock = null;
+        await using var stock = await TestService.StartAsync(folder, "stock", app => app.MapGet("/items", async (HttpContext context, ILogger<DebugRequestTests> log) =>
+        {
+            if (context.Request.Headers.ContainsKey("X-Debug"))
+            {
+                keyAtStock = context.Request.Headers["X-Debug-Key"];
+                debugArrived.SetResult();
+                await otherDone.Task.Within();
+            }
+
+            log.LogDebug("Looking at shelf");
+            return "ok";
+        }), WithKey);
+        await using var gateway = await TestService.StartAsync(folder, "gateway", app => app.MapGet("/checkout", async (IHttpClientFactory clients, ILogger<DebugRequestTests> log) =>
+        {
+            log.LogDebug("Checking out");
+            log.LogTrace("Too fine even for a debug request");
+            return await clients.CreateClient().GetStringAsync(new Uri(stock.Url, "items"));
+        }), WithKey);
+        using var client = new HttpClient();
+
+        var debugged = client.SendAsync(Get(gateway, "checkout", ("X-Debug", "1"), ("X-Debug-Key", Key)));
+        await debugArrived.Task.Within();
+        // In flight at the same time: its lines stay out.
+        var other = await client.SendAsync(Get(gateway, "checkout"));
+        otherDone.SetResult();
+        var traceId = (await debugged.Within()).Headers.GetValues("X-Trace-Id").Single();
+        await client.SendAsync(Get(gateway, "checkout", ("X-Debug", "1"), ("X-Debug-Key", "wrong key, wrong key")));
+        await client.SendAsync(Get(gateway, "checkout", ("X-Debug", "1")));
+
+        other.StatusCode.Should().Be(HttpStatusCode.OK);
+        keyAtStock.Should().MatchRegex(@"^t1\.[0-9]+\.[A-Za-z0-9_-]{43}$");
+        await Eventually.HoldsAsync(() => gateway.Logger.LevelSwitch.MinimumLevel == Serilog.Events.LogEventLevel.Information, "no debug request is in flight any more");
+        var lines = (await gateway.StopAndReadLinesAsync()).Concat(await stock.StopAndReadLinesAsync()).ToList();
+        lines.Should().NotContain(line => line.Contains(Key, StringComparison.Ordinal) || line.Contains(keyAtStock!, StringComparison.Ordinal));
+        var records = lines.Select(Written.Record).ToList();
+        records.Where(record => record.Name == "log.debug" && record.Action!.EndsWith(nameof(DebugRequestTests), StringComparison.Ordinal)).Select(record => $"{record.Service} {record.Msg}").Should().BeEquivalentTo(["gateway Checking out", "stock Looking at shelf"]);
+        records.Where(record => record.Name == "log.debug").Should().OnlyContain(record => record.TraceId == traceId);
+        records.Where(record => record.TraceId == traceId).Should().OnlyContain(record => record.Debug == true);
+        records.Where(record => record.TraceId != traceId).Should().OnlyContain(record => record.Debug == null);
+        records.Should().NotContain(record => record.Name == "log.trace");
+
+        static LogTraceOptions WithKey(LogTraceOptions options) => options with { DebugKey = Key };
+    }
+
+    [Fact]
+    public async Task A_public_caller_with_the_key_gets_debug_lines_but_its_ids_are_ignored()
+    {
+        using var folder = new TempFolder();
+        await using var service = await TestService.StartAsync(folder, "orders", app => app.MapGet("/", (ILogger<DebugRequestTests> log) =>
+        {
+            log.LogDebug("seen");
+            return "ok";
+        }), options => options with { DebugKey = Key, Callers = [] });
+        using var client = new HttpClient();
+
+        var plain = await client.SendAsync(Get(service, "", ("X-Trace-Id", "forged"), ("X-Rpc-Id", "1.2")));
+        var keyed = await client.SendAsync(Get(service, "", ("X-Trace-Id", "forged"), ("X-Rpc-Id", "1.2"), ("X-Debug", "1"), ("X-Debug-Key", Key)));
+
+        plain.Headers.Contains("X-Trace-Id").Should().BeFalse("strangers are told nothing");
+        var traceId = keyed.Headers.GetValues("X-Trace-Id").Single();
+        var records = (await service.StopAsync()).Where(record => record.TraceId is not null).ToList();
+        records.Should().OnlyContain(record => record.TraceId != "forged" && record.RpcId!.Value.Text == "1.1");
+        records.Should().ContainSingle(record => record.Msg == "seen").Which.TraceId.Should().Be(traceId);
+    }
+
+    [Fact]
+    public async Task A_stranger_s_traceparent_is_not_adopted_where_callers_are_ignored()
+    {
+        using var folder = new TempFolder();
+        await using var service = await TestService.StartAsync(folder, "orders", app => app.MapGet("/", () => "ok"), options => options with { Callers = [] });
+        using var client = new HttpClient();
+
+        await client.SendAsync(Get(service, "", ("traceparent", "00-0123456789abcdef0123456789abcdef-00f067aa0ba902b7-01")));
+
+        var request = (await service.StopAsync()).Single(record => record.Name == "request.info");
+        request.TraceId.Should().NotBe("0123456789abcdef0123456789abcdef");
+        request.ParentSpanId.Should().BeNull();
+        request.RpcId!.Value.Text.Should().Be("1.1");
+    }
+
+    [Fact]
+    public void A_token_is_good_for_its_trace_and_time_only()
+    {
+        var time = new FakeTimeProvider();
+        var options = new LogTraceOptions { Service = "a", Department = "d", DebugKey = Key };
+        var gate = new DebugGate(options, time);
+        var token = gate.Token("trace-1", time.GetUtcNow() + TimeSpan.FromMinutes(1))!;
+
+        gate.Admit(token, "trace-1").Should().Be(DateTimeOffset.FromUnixTimeSeconds((time.GetUtcNow() + TimeSpan.FromMinutes(1)).ToUnixTimeSeconds()), "its end does not move when it is handed on");
+        gate.Admit(token, "trace-2").Should().BeNull();
+        gate.Admit(token, null).Should().BeNull();
+        gate.Admit(token[..^1] + (token[^1] == 'A' ? 'E' : 'A'), "trace-1").Should().BeNull();
+        gate.Admit(token.Replace("t1.", "t1.9", StringComparison.Ordinal), "trace-1").Should().BeNull();
+        new DebugGate(options with { DebugKey = "another key, long enough" }, time).Admit(token, "trace-1").Should().BeNull();
+        time.Advance(TimeSpan.FromMinutes(2));
+        gate.Admit(token, "trace-1").Should().BeNull();
+    }
+
+    [Fact]
+    public void Guessing_is_stopped_until_the_minute_is_over()
+    {
+        var time = new FakeTimeProvider();
+        var gate = new DebugGate(new() { Service = "a", Department = "d", DebugKey = Key, MaxWrongDebugKeysPerMinute = 3, MaxDebugRequestsPerMinute = 2 }, time);
+        for (var i = 0; i < 3; i++) gate.Admit($"guess {i}", null).Should().BeNull();
+
+        gate.Admit(Key, null).Should().BeNull("no key is looked at any more");
+        time.Advance(TimeSpan.FromMinutes(1));
+        gate.Admit(Key, null).Should().NotBeNull();
+        gate.Admit(Key, null).Should().NotBeNull();
+        gate.Admit(Key, null).Should().BeNull("two in a minute are allowed");
+    }
+
+    [Fact]
+    public void Without_a_key_there_are_no_debug_requests()
+    {
+        var gate = new DebugGate(new() { Service = "a", Department = "d" }, new FakeTimeProvider());
+
+        gate.Admit("", null).Should().BeNull();
+        gate.Admit("anything", null).Should().BeNull();
+        gate.Token("t", DateTimeOffset.MaxValue).Should().BeNull();
+    }
+}

@@ -1,0 +1,201 @@
+using System.Text;
+using LogTrace.Tests.Support;
+using Serilog;
+
+namespace LogTrace.Tests.Logger;
+
+public sealed class TraceFileTests : IDisposable
+{
+    readonly TempFolder _folder = new();
+
+    string LogPath => _folder["logs/orders.log"];
+
+    public void Dispose() => _folder.Dispose();
+
+    TraceFileOptions Options => new() { Path = LogPath };
+
+    static byte[] Line(string text) => Encoding.UTF8.GetBytes(text + "\n");
+
+    [Fact]
+    public async Task Concurrent_writers_leave_whole_lines_and_a_count_that_fits()
+    {
+        const int Writers = 8, Lines = 5_000;
+        var file = new TraceFile(Options with { RollBytes = 64 * 1024, FlushInterval = TimeSpan.FromMilliseconds(1), QueueBytes = 64 * 1024, FlushBytes = 4096 });
+
+        await Task.WhenAll(Enumerable.Range(0, Writers).Select(writer => Task.Run(() =>
+        {
+            for (var i = 0; i < Lines; i++) file.Append(Line($"{writer}:{i}:{new string('x', i % 97)}"));
+        })));
+        file.Dispose();
+
+        var lines = Written.Lines(LogPath);
+        file.Dropped.Should().Be(0);
+        file.Written.Should().Be(Writers * Lines);
+        lines.Should().HaveCount(Writers * Lines);
+        foreach (var own in lines.Select(line => line.Split(':')).GroupBy(parts => parts[0]))
+        {
+            own.Select(parts => int.Parse(parts[1])).Should().Equal(Enumerable.Range(0, Lines), "the lines of one writer keep their order");
+            own.Should().OnlyContain(parts => parts[2].Length == int.Parse(parts[1]) % 97);
+        }
+
+        var files = Directory.GetFiles(_folder["logs"]);
+        files.Should().HaveCountGreaterThan(1);
+        files.Should().OnlyContain(path => new FileInfo(path).Length <= 64 * 1024);
+        files.Should().OnlyContain(path => Path.GetFileName(path).Contains($"-{Environment.ProcessId}-"));
+    }
+
+    [Fact]
+    public void Closing_writes_what_waits()
+    {
+        var file = new TraceFile(Options with { FlushInterval = TimeSpan.FromMinutes(1) });
+        for (var i = 0; i < 10; i++) file.Append(Line($"line {i}"));
+
+        file.Dispose();
+
+        Written.Lines(LogPath).Should().Equal(Enumerable.Range(0, 10).Select(i => $"line {i}"));
+        file.Append(Line("late")).Should().BeFalse();
+        file.Dropped.Should().Be(1);
+        file.Written.Should().Be(10);
+    }
+
+    [Fact]
+    public void Flush_returns_when_the_lines_can_be_read()
+    {
+        using var file = new TraceFile(Options with { FlushInterval = TimeSpan.FromMinutes(1) });
+        file.Append(Line("one"));
+
+        file.Flush(TimeSpan.FromSeconds(10)).Should().BeTrue();
+
+        Written.Lines(LogPath).Should().Equal("one");
+        file.Flush(TimeSpan.Zero).Should().BeTrue("nothing waits");
+    }
+
+    [Fact]
+    public async Task A_line_reaches_the_file_without_a_flush()
+    {
+        using var file = new TraceFile(Options);
+        file.Append(Line("one"));
+
+        await Eventually.HoldsAsync(() => file.Written == 1, "the line is written");
+    }
+
+    [Fact]
+    public void A_line_longer_than_a_file_may_be_gets_a_file_of_its_own()
+    {
+        var huge = new string('h', 200_000);
+        using (var file = new TraceFile(Options with { RollBytes = 4096, QueueBytes = 64 * 1024, FlushBytes = 1024 }))
+        {
+            file.Append(Line("before"));
+            file.Append(Line(huge));
+            file.Append(Line("after"));
+        }
+
+        Written.Lines(LogPath).Should().Equal("before", huge, "after");
+        Directory.GetFiles(_folder["logs"]).Should().HaveCount(3);
+    }
+
+    [Fact]
+    public void Two_loggers_with_one_path_never_share_a_file()
+    {
+        using (var first = new TraceFile(Options))
+        using (var second = new TraceFile(Options))
+        {
+            first.CurrentPath.Should().NotBe(second.CurrentPath);
+            for (var i = 0; i < 100; i++)
+            {
+                first.Append(Line("first"));
+                second.Append(Line("second"));
+            }
+        }
+
+        Written.Lines(LogPath).Should().HaveCount(200);
+    }
+
+    [Fact]
+    public void A_deleted_or_truncated_file_costs_no_later_line()
+    {
+        using var file = new TraceFile(Options);
+        file.Append(Line("one"));
+        file.Flush(TimeSpan.FromSeconds(10));
+        using (var truncate = new FileStream(file.CurrentPath!, FileMode.Open, FileAccess.Write, FileShare.ReadWrite)) truncate.SetLength(0);
+
+        file.Append(Line("two"));
+        file.Flush(TimeSpan.FromSeconds(10));
+
+        File.ReadAllBytes(file.CurrentPath!).Should().Equal(Line("two"), "no hole is left where the file was cut");
+    }
+
+    [Fact]
+    public void Old_files_go_when_the_limit_is_reached()
+    {
+        using (var file = new TraceFile(Options with { RollBytes = 4096, RetainBytes = 12_288, FlushBytes = 1024 }))
+        {
+            for (var i = 0; i < 1000; i++) file.Append(Line($"{i:000000} {new string('x', 90)}"));
+        }
+
+        Directory.GetFiles(_folder["logs"]).Sum(path => new FileInfo(path).Length).Should().BeLessThanOrEqualTo(12_288);
+        Written.Lines(LogPath)[^1].Should().StartWith("000999");
+    }
+
+    [Fact]
+    public void A_disk_that_refuses_drops_and_counts_and_works_again_later()
+    {
+        using var file = new TraceFile(Options with { RollBytes = 4096, FlushBytes = 1024 });
+        // A folder under the name of the next file makes opening it fail as long as it is there.
+        file.Append(Line(new string('a', 4000)));
+        file.Flush(TimeSpan.FromSeconds(10)).Should().BeTrue();
+        Directory.Move(_folder["logs"], _folder["moved"]);
+        File.WriteAllText(_folder["logs"], "not a folder");
+
+        file.Append(Line(new string('b', 4000)));
+        file.Flush(TimeSpan.FromSeconds(10)).Should().BeTrue();
+
+        file.Dropped.Should().Be(1);
+        File.Delete(_folder["logs"]);
+        file.Append(Line("again"));
+        file.Flush(TimeSpan.FromSeconds(10)).Should().BeTrue();
+        file.Written.Should().Be(2);
+        Written.Lines(LogPath).Should().Equal("again");
+    }
+
+    [Fact]
+    public async Task A_disk_that_stands_still_blocks_one_caller_for_a_limited_time_then_lines_are_dropped_and_counted()
+    {
+        using var disk = new ManualResetEventSlim();
+        using var file = new TraceFile(Options with { QueueBytes = 64 * 1024, FlushBytes = 1024, MaxBlock = TimeSpan.FromMilliseconds(300) }) { BeforeWrite = () => disk.Wait() };
+        var line = Line(new string('x', 1023));
+        while (file.Dropped == 0) file.Append(line);
+        var watch = System.Diagnostics.Stopwatch.StartNew();
+
+        for (var i = 0; i < 100; i++) file.Append(line).Should().BeFalse();
+
+        watch.Elapsed.Should().BeLessThan(TimeSpan.FromSeconds(10), "the first caller found out for all, else this took 30 s");
+        disk.Set();
+        await Eventually.HoldsAsync(() => file.Flush(TimeSpan.Zero), "what waited is written");
+        file.Append(line).Should().BeTrue("the disk works again");
+        file.Dispose();
+        file.Dropped.Should().Be(101);
+        Written.Lines(LogPath).Should().HaveCount((int)file.Written);
+    }
+
+    [Fact]
+    public void Serilog_events_and_typed_records_share_the_file_and_the_count()
+    {
+        using var logger = new TraceLogger(TestService.Options("orders", LogPath));
+        using (var log = new LoggerConfiguration().LogTrace(logger).CreateLogger())
+        using (logger.StartTrace("job"))
+        {
+            for (var i = 0; i < 100; i++)
+            {
+                log.Information("line {Number}", i);
+                using var call = TraceOperation.Begin("redis.request", "GET x");
+            }
+        }
+
+        logger.Dispose();
+
+        logger.Written.Should().Be(201);
+        logger.Dropped.Should().Be(0);
+        Written.Records(LogPath).Should().HaveCount(201);
+    }
+}
