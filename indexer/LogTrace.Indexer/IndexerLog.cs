@@ -11,4 +11,28 @@ static partial class IndexerLog
 
     [LoggerMessage(3, LogLevel.Warning, "{Directory} holds {Bytes} bytes, more than its limit of {MaxBytes}, and nothing in it is old enough to be deleted; raise Sqlite:MaxBytes or log less")]
     public static partial void StoreOverSize(ILogger logger, string directory, long bytes, long maxBytes);
+
+    [LoggerMessage(10, LogLevel.Information, "Stopped: consumed {Consumed} = stored {Stored} + duplicates {Duplicates} + set aside {SetAside}; {Chains} chains written")]
+    public static partial void Stopped(ILogger logger, long consumed, long stored, long duplicates, long setAside, long chains);
+
+    [LoggerMessage(11, LogLevel.Warning, "Stopped after {Limit} before all was written: what was not committed is read again at the next start, and chains that are missing are built then")]
+    public static partial void DrainLimitReached(ILogger logger, TimeSpan limit);
+
+    [LoggerMessage(12, LogLevel.Warning, "The {What} is unavailable, trying again until it is back: {Message}")]
+    public static partial void Unavailable(ILogger logger, string what, string message);
+
+    [LoggerMessage(13, LogLevel.Information, "The {What} works again after {Failures} failed attempts")]
+    public static partial void WorksAgain(ILogger logger, string what, int failures);
+
+    [LoggerMessage(14, LogLevel.Error, "Reading has stopped, nothing is lost: {Message}")]
+    public static partial void DeadLetterFull(ILogger logger, string message);
+
+    [LoggerMessage(15, LogLevel.Information, "{Count} traces had no chain, or one that missed records; building them")]
+    public static partial void StaleFound(ILogger logger, int count);
+
+    [LoggerMessage(16, LogLevel.Warning, "{Path} is no number; every stored trace is checked for its chain now")]
+    public static partial void WatermarkUnreadable(ILogger logger, string path);
+
+    [LoggerMessage(17, LogLevel.Warning, "{Path} could not be written, so the next start checks more traces than it has to: {Message}")]
+    public static partial void WatermarkNotSaved(ILogger logger, string path, string message);
 }

@@ -158,8 +158,8 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
         var rpcId = content.RpcId;
         return day.Prepare("""
             INSERT INTO records (trace_key, record_id, trace_id, line_hash, source, source_offset, timestamp_us, ingested_us, start_us, duration_us,
-                name, kind, rpc_id, rpc_depth, rpc_parent, rpc_sort, service, is_error, code_num, route, action_key, error_key, peer, tags, line)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)
+                name, kind, rpc_id, rpc_depth, rpc_parent, rpc_sort, service, is_error, code_num, route, action_key, error_key, peer, tags, line, service_certain)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)
             ON CONFLICT DO NOTHING
             """)
             .Bind(KeyOf(content.TraceId)).Bind(record.RecordId).Bind(content.TraceId).Bind(record.LineHash).Bind(source).Bind(record.SourceOffset)
@@ -167,7 +167,7 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
             .Bind(content.Name).Bind(NameOf(record.Kind)).Bind(rpcId?.Text).Bind(rpcId?.Depth)
             .Bind(rpcId is { } id && id.TryGetParent(out var parent) ? parent.Text : null).Bind(rpcId?.ToSortText())
             .Bind(record.Service).Bind(record.IsError).Bind(record.CodeNumber).Bind(record.Route).Bind(record.ActionKey).Bind(record.ErrorKey)
-            .Bind(record.Peer).Bind(record.Tags.Count == 0 ? null : JsonSerializer.Serialize(record.Tags)).Bind(line.Span)
+            .Bind(record.Peer).Bind(record.Tags.Count == 0 ? null : JsonSerializer.Serialize(record.Tags)).Bind(line.Span).Bind(record.ServiceIsCertain)
             .Run() == 1;
     }
 
@@ -266,7 +266,7 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
     {
         var rows = day.Prepare("""
             SELECT r.record_id, r.line_hash, s.path, r.source_offset, r.ingested_us, r.service, r.kind, r.start_us, r.is_error, r.code_num, r.route,
-                r.action_key, r.error_key, r.peer, r.tags, r.line
+                r.action_key, r.error_key, r.peer, r.tags, r.line, r.service_certain
             FROM records r JOIN sources s ON s.id = r.source WHERE r.trace_key = ?1 AND r.trace_id = ?2
             """).Bind(KeyOf(traceId)).Bind(traceId);
         while (rows.Step())
@@ -282,6 +282,7 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
                 SourceOffset = rows.Int64(3),
                 IngestedMicros = rows.Int64(4),
                 Service = rows.TextOrNull(5),
+                ServiceIsCertain = rows.Flag(16),
                 Kind = KindOf(rows.Text(6)),
                 StartMicros = rows.Int64(7),
                 IsError = rows.Flag(8),

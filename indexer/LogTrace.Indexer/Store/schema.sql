@@ -33,6 +33,7 @@ CREATE TABLE records (
     rpc_parent TEXT,
     rpc_sort TEXT,
     service TEXT,
+    service_certain INTEGER NOT NULL,
     is_error INTEGER NOT NULL,
     code_num INTEGER,
     route TEXT,

@@ -66,6 +66,7 @@ public sealed class StoreRecords(DateTimeOffset now)
             SourceOffset = record.SourceOffset,
             IngestedMicros = record.IngestedMicros,
             Service = "orders " + text,
+            ServiceIsCertain = true,
             Kind = RecordKind.Client,
             StartMicros = record.StartMicros - 125_000,
             IsError = true,
@@ -116,6 +117,7 @@ public sealed class StoreRecords(DateTimeOffset now)
         Say("source", $"{record.SourceFile}:{record.SourceOffset}");
         Say("ingested_us", record.IngestedMicros);
         Say("service", record.Service);
+        Say("service_certain", record.ServiceIsCertain);
         Say("kind", record.Kind);
         Say("start_us", record.StartMicros);
         Say("is_error", record.IsError);

@@ -1,0 +1,58 @@
+using LogTrace.Indexer.Chains;
+
+namespace LogTrace.Indexer;
+
+/// <summary>How the indexer's loop behaves. Where records come from and go to is decided by the reader and the store it is given.</summary>
+public sealed record IndexerOptions
+{
+    /// <summary>A trace is built into its chain when no record of it has come for this long. Default 500 ms; 10 ms to 1 minute.</summary>
+    public TimeSpan ChainQuiet { get; init; } = TimeSpan.FromMilliseconds(500);
+
+    /// <summary>... and at the latest this long after its first record, however many keep coming. Default 5 s; <see cref="ChainQuiet"/> to 10 minutes.</summary>
+    public TimeSpan ChainMaxWait { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>Traces that may wait for that; beyond it reading waits while the oldest are built. Default 20,000; 1 to 1,000,000.</summary>
+    public int MaxOpenTraces { get; init; } = 20_000;
+
+    /// <summary>How often the store is asked for traces without a chain, or with one that misses records. Default 1 minute; 100 ms to 1 hour.</summary>
+    public TimeSpan StaleCheckEvery { get; init; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>How far before the last check the next one starts. Default 10 minutes; zero to 1 day.</summary>
+    public TimeSpan StaleMargin { get; init; } = TimeSpan.FromMinutes(10);
+
+    /// <summary>File that keeps the time of the last check over a restart. Null: a start checks everything that is stored.</summary>
+    public string? WatermarkPath { get; init; }
+
+    /// <summary>After a stop: how long a batch in hand may still wait for the store, and open chains be written. What is left then is read again. Default 10 s; zero to 10 minutes.</summary>
+    public TimeSpan DrainLimit { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>First wait after a failure of store, transport or dead letter; it doubles up to <see cref="RetryMax"/>. Default 200 ms; 1 ms to 1 minute.</summary>
+    public TimeSpan RetryFirst { get; init; } = TimeSpan.FromMilliseconds(200);
+
+    /// <summary>Longest wait between two attempts. Default 15 s; <see cref="RetryFirst"/> to 10 minutes.</summary>
+    public TimeSpan RetryMax { get; init; } = TimeSpan.FromSeconds(15);
+
+    /// <summary>How chains are read.</summary>
+    public ChainOptions Chains { get; init; } = ChainOptions.Default;
+
+    /// <summary>All problems at once, each with the key, the value, the range and so the fix; empty when there are none.</summary>
+    public IReadOnlyList<string> Validate()
+    {
+        var problems = new List<string>();
+        Check("ChainQuiet", ChainQuiet, TimeSpan.FromMilliseconds(10), TimeSpan.FromMinutes(1));
+        Check("ChainMaxWait", ChainMaxWait, ChainQuiet, TimeSpan.FromMinutes(10), " (at least Indexer:ChainQuiet)");
+        Check("StaleCheckEvery", StaleCheckEvery, TimeSpan.FromMilliseconds(100), TimeSpan.FromHours(1));
+        Check("StaleMargin", StaleMargin, TimeSpan.Zero, TimeSpan.FromDays(1));
+        Check("DrainLimit", DrainLimit, TimeSpan.Zero, TimeSpan.FromMinutes(10));
+        Check("RetryFirst", RetryFirst, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1));
+        Check("RetryMax", RetryMax, RetryFirst, TimeSpan.FromMinutes(10), " (at least Indexer:RetryFirst)");
+        if (MaxOpenTraces is < 1 or > 1_000_000) problems.Add($"Indexer:MaxOpenTraces is {MaxOpenTraces:N0}; it must be between 1 and 1,000,000.");
+        problems.AddRange(Chains.Validate());
+        return problems;
+
+        void Check(string key, TimeSpan value, TimeSpan least, TimeSpan most, string why = "")
+        {
+            if (value < least || value > most) problems.Add($"Indexer:{key} is {value}; it must be between {least} and {most}{why}.");
+        }
+    }
+}

@@ -1,0 +1,376 @@
+using System.Globalization;
+using System.IO.Hashing;
+using LogTrace.Indexer.Chains;
+using LogTrace.Indexer.Store;
+using LogTrace.Records;
+using LogTrace.Transport;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace LogTrace.Indexer;
+
+/// <summary>
+/// The indexer's loop: read a batch, decode it, derive fields, store it, set aside what is no record, and only then commit; the
+/// traces it touched are built into chains when they have been quiet for a moment. A crash at any point leaves records that come
+/// again, which the store recognises, and chains that the check at the next start finds missing.
+/// </summary>
+/// <remarks>The caller owns reader, store and dead letter, and disposes of them after <see cref="RunAsync"/> has returned.</remarks>
+public sealed class IndexerPipeline(
+    IRecordReader reader, ITraceStore store, DeadLetterFile deadLetter, IndexerOptions options, TimeProvider? clock = null, ILogger? logger = null)
+{
+    const int ChainsPerWrite = 200, RowBytesPerWrite = 4 << 20, LargeTrace = 2_000;
+
+    readonly TimeProvider _clock = clock ?? TimeProvider.System;
+    readonly ILogger _logger = logger ?? NullLogger.Instance;
+    readonly Lock _openLock = new();
+    readonly Dictionary<string, OpenTrace> _open = [];
+    readonly SemaphoreSlim _building = new(1, 1);
+    long _lastIngested;
+
+    // A trace with records that its chain document does not have yet; times by the clock's timestamp.
+    readonly record struct OpenTrace(long First, long Last);
+
+    // When large traces may be built again at the earliest: one that keeps growing would else be read whole every few seconds. Used under _building.
+    readonly Dictionary<string, long> _notBefore = [];
+
+    public IndexerMetrics Metrics { get; } = new();
+
+    /// <summary>
+    /// Runs until the reader has no more (in process, after the shipper's end was completed) or <paramref name="stop"/> is cancelled. Either way what
+    /// was read is stored and committed and every open chain is written; after a stop within <see cref="IndexerOptions.DrainLimit"/>, beyond which
+    /// the rest is left to be read again.
+    /// </summary>
+    /// <exception cref="InvalidDataException">The store's own files are damaged; the message says what to do.</exception>
+    public async Task RunAsync(CancellationToken stop)
+    {
+        using var kill = new CancellationTokenSource();
+        using var onStop = stop.Register(() => kill.CancelAfter(options.DrainLimit));
+        using var readingEnded = new CancellationTokenSource();
+        using var chainsFailed = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        try
+        {
+            await WithStoreAsync(token => store.OpenAsync(token), kill.Token);
+            var chains = BuildChainsAsync(readingEnded.Token, chainsFailed, kill.Token);
+            try
+            {
+                await ReadAllAsync(chainsFailed.Token, kill.Token);
+            }
+            finally
+            {
+                await readingEnded.CancelAsync();
+                await chains;
+            }
+
+            await FlushChainsAsync(kill.Token);
+        }
+        catch (OperationCanceledException) when (kill.IsCancellationRequested)
+        {
+            IndexerLog.DrainLimitReached(_logger, options.DrainLimit);
+        }
+
+        var balance = Metrics.Balance;
+        IndexerLog.Stopped(_logger, balance.Consumed, balance.Stored, balance.Duplicates, balance.SetAside, Metrics.ChainsWritten);
+    }
+
+    /// <summary>Returns when every record that was stored before the call is in its trace's chain document.</summary>
+    public Task FlushChainsAsync(CancellationToken cancellationToken) => BuildOpenAsync(static (_, _) => true, cancellationToken);
+
+    // ---- records
+
+    async Task ReadAllAsync(CancellationToken stop, CancellationToken kill)
+    {
+        while (!stop.IsCancellationRequested)
+        {
+            RecordBatch? batch;
+            try
+            {
+                batch = await WithTransportAsync(reader.ReadAsync, stop);
+            }
+            catch (OperationCanceledException) when (stop.IsCancellationRequested)
+            {
+                return;
+            }
+
+            if (batch is null) return;
+            using (batch) await TakeAsync(batch, kill);
+        }
+    }
+
+    async Task TakeAsync(RecordBatch batch, CancellationToken kill)
+    {
+        var ingested = NextIngestedMicros();
+        var records = new List<IndexedRecord>(batch.Count);
+        var lines = new List<BatchLine>(batch.Count);
+        var setAside = 0;
+        foreach (var line in batch.Lines)
+        {
+            var bytes = batch.Memory(line);
+            if (RecordCodec.TryRead(bytes, out var record, out var reason))
+            {
+                records.Add(RecordDeriver.Derive(record, line.Source.RecordIdAt(line.Offset, bytes.Span), XxHash128.HashToUInt128(bytes.Span), line.Source.Path, line.Offset, ingested));
+                lines.Add(line);
+                continue;
+            }
+
+            await SetAsideAsync(batch, line, reason ?? "it is no record", kill);
+            setAside++;
+        }
+
+        var result = await WithStoreAsync(token => store.WriteAsync(records, token), kill);
+        foreach (var refused in result.Refused)
+        {
+            await SetAsideAsync(batch, lines[records.IndexOf(refused.Record)], "the store refused it: " + refused.Reason, kill);
+            setAside++;
+        }
+
+        if (setAside > 0) await WithDeadLetterAsync(deadLetter.Flush, kill);
+
+        // Before the commit: a chain that is missing after a crash is found by the check, one that nobody remembers is not needed sooner.
+        Touch(records);
+        await WithTransportAsync(async token => { await reader.CommitAsync(batch, token); return true; }, kill);
+        Metrics.AddBatch(batch.Count, result.Stored, result.Duplicates, setAside);
+        if (Metrics.OpenTraces > options.MaxOpenTraces) await BuildOldestAsync(kill);
+    }
+
+    Task SetAsideAsync(RecordBatch batch, BatchLine line, string reason, CancellationToken kill) =>
+        WithDeadLetterAsync(() => deadLetter.Add(line.Source, line.Offset, batch.Span(line), reason), kill);
+
+    // Never goes back within a run, whatever the system's clock does.
+    long NextIngestedMicros() => _lastIngested = Math.Max(_lastIngested, NowMicros());
+
+    long NowMicros() => (_clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks / 10;
+
+    // ---- chains
+
+    void Touch(List<IndexedRecord> records)
+    {
+        var now = _clock.GetTimestamp();
+        lock (_openLock)
+        {
+            foreach (var record in records)
+                if (record.Record.TraceId is { } traceId)
+                    _open[traceId] = _open.TryGetValue(traceId, out var known) ? known with { Last = now } : new OpenTrace(now, now);
+            Metrics.OpenTraces = _open.Count;
+        }
+    }
+
+    async Task BuildChainsAsync(CancellationToken readingEnded, CancellationTokenSource failed, CancellationToken kill)
+    {
+        try
+        {
+            var since = ReadWatermark();
+            long? lastCheck = null;
+            using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(Math.Clamp(options.ChainQuiet.TotalMilliseconds / 4, 5, 250)), _clock);
+            do
+            {
+                if (lastCheck is null || _clock.GetElapsedTime(lastCheck.Value) >= options.StaleCheckEvery)
+                {
+                    since = await CheckStaleAsync(since, kill);
+                    lastCheck = _clock.GetTimestamp();
+                }
+
+                await BuildOpenAsync(IsDue, kill);
+            }
+            while (await timer.WaitForNextTickAsync(readingEnded));
+        }
+        catch (OperationCanceledException) when (readingEnded.IsCancellationRequested || kill.IsCancellationRequested)
+        {
+            // The end of the run; what is open is written by whoever ended it.
+        }
+        catch
+        {
+            // Whatever it was: without chains nobody sees what is read, so reading ends too, and the exception reaches the caller of RunAsync.
+            await failed.CancelAsync();
+            throw;
+        }
+    }
+
+    bool IsDue(string traceId, OpenTrace trace) =>
+        _clock.GetTimestamp() >= _notBefore.GetValueOrDefault(traceId, long.MinValue) &&
+        (_clock.GetElapsedTime(trace.Last) >= options.ChainQuiet || _clock.GetElapsedTime(trace.First) >= options.ChainMaxWait);
+
+    // Finds what a crash, or another instance that has gone, left without its chain; gives the time from which the next check has to look.
+    async Task<long> CheckStaleAsync(long since, CancellationToken kill)
+    {
+        var started = NowMicros();
+        var from = Math.Max(0, since - (long)options.StaleMargin.TotalMicroseconds);
+        var stale = await WithStoreAsync(token => store.FindStaleTracesAsync(from, token), kill);
+        List<string> left;
+        lock (_openLock) left = stale.Where(traceId => !_open.ContainsKey(traceId)).ToList();
+        if (left.Count > 0) IndexerLog.StaleFound(_logger, left.Count);
+        await BuildAsync(left, kill);
+        SaveWatermark(started);
+        return started;
+    }
+
+    Task BuildOldestAsync(CancellationToken kill)
+    {
+        List<OpenTrace> open;
+        lock (_openLock) open = _open.Values.OrderBy(trace => trace.First).Take(Math.Max(1, _open.Count / 4)).ToList();
+        var newest = open.Count == 0 ? long.MaxValue : open[^1].First;
+        return BuildOpenAsync((_, trace) => trace.First <= newest, kill);
+    }
+
+    async Task BuildOpenAsync(Func<string, OpenTrace, bool> isDue, CancellationToken cancellationToken)
+    {
+        await _building.WaitAsync(cancellationToken);
+        try
+        {
+            // Taken out before the store is read: a record that comes meanwhile opens its trace anew.
+            List<KeyValuePair<string, OpenTrace>> due;
+            lock (_openLock)
+            {
+                due = _open.Where(trace => isDue(trace.Key, trace.Value)).ToList();
+                foreach (var (traceId, _) in due) _open.Remove(traceId);
+            }
+
+            try
+            {
+                await BuildCoreAsync(due.Select(trace => trace.Key), cancellationToken);
+            }
+            catch
+            {
+                // Whatever it was: they are still to be built.
+                lock (_openLock)
+                {
+                    foreach (var (traceId, trace) in due) _open.TryAdd(traceId, trace);
+                }
+
+                throw;
+            }
+            finally
+            {
+                lock (_openLock) Metrics.OpenTraces = _open.Count;
+            }
+        }
+        finally
+        {
+            _building.Release();
+        }
+    }
+
+    async Task BuildAsync(List<string> traceIds, CancellationToken cancellationToken)
+    {
+        await _building.WaitAsync(cancellationToken);
+        try
+        {
+            await BuildCoreAsync(traceIds, cancellationToken);
+        }
+        finally
+        {
+            _building.Release();
+        }
+    }
+
+    async Task BuildCoreAsync(IEnumerable<string> traceIds, CancellationToken cancellationToken)
+    {
+        var documents = new List<ChainDocument>();
+        long rowBytes = 0;
+        foreach (var traceId in traceIds)
+        {
+            var started = _clock.GetTimestamp();
+            var records = await WithStoreAsync(token => store.GetTraceAsync(traceId, token), cancellationToken);
+            if (records.Count == 0) continue;
+            var document = ChainDocuments.From(ChainBuilder.Build(traceId, records, options.Chains));
+            documents.Add(document);
+            rowBytes += document.RowsJson.Length;
+            if (records.Count >= LargeTrace) Postpone(traceId, started);
+            if (documents.Count < ChainsPerWrite && rowBytes < RowBytesPerWrite) continue;
+            await WriteAsync(documents, cancellationToken);
+            rowBytes = 0;
+        }
+
+        await WriteAsync(documents, cancellationToken);
+    }
+
+    async Task WriteAsync(List<ChainDocument> documents, CancellationToken cancellationToken)
+    {
+        if (documents.Count == 0) return;
+        await WithStoreAsync(token => store.WriteChainsAsync(documents, token), cancellationToken);
+        Metrics.AddChains(documents.Count);
+        documents.Clear();
+    }
+
+    // At most a tenth of the time goes into one trace.
+    void Postpone(string traceId, long started)
+    {
+        var now = _clock.GetTimestamp();
+        if (_notBefore.Count >= 1_000)
+            foreach (var passed in _notBefore.Where(trace => trace.Value <= now).Select(trace => trace.Key).ToList()) _notBefore.Remove(passed);
+        if (_notBefore.Count < 1_000) _notBefore[traceId] = now + ((now - started) * 10);
+    }
+
+    // ---- the watermark
+
+    long ReadWatermark()
+    {
+        if (options.WatermarkPath is not { } path || !File.Exists(path)) return 0;
+        if (long.TryParse(File.ReadAllText(path), NumberStyles.None, CultureInfo.InvariantCulture, out var micros)) return micros;
+        IndexerLog.WatermarkUnreadable(_logger, path);
+        return 0;
+    }
+
+    // Not synced: an older watermark, or none, makes the next check look further back and nothing else.
+    void SaveWatermark(long micros)
+    {
+        if (options.WatermarkPath is not { } path) return;
+        try
+        {
+            File.WriteAllText(path + ".new", micros.ToString(CultureInfo.InvariantCulture));
+            File.Move(path + ".new", path, overwrite: true);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            IndexerLog.WatermarkNotSaved(_logger, path, e.Message);
+        }
+    }
+
+    // ---- retries
+
+    Task<T> WithStoreAsync<T>(Func<CancellationToken, Task<T>> work, CancellationToken cancellationToken) =>
+        UntilItWorksAsync("store", work, static e => e is StoreUnavailableException, cancellationToken);
+
+    Task WithStoreAsync(Func<CancellationToken, Task> work, CancellationToken cancellationToken) => WithStoreAsync(async token =>
+    {
+        await work(token);
+        return true;
+    }, cancellationToken);
+
+    Task<T> WithTransportAsync<T>(Func<CancellationToken, Task<T>> work, CancellationToken cancellationToken) =>
+        UntilItWorksAsync("transport", work, static e => e is TransportUnavailableException, cancellationToken);
+
+    // A full disk is as a full dead letter: nothing more is read until somebody makes room.
+    Task WithDeadLetterAsync(Action work, CancellationToken cancellationToken) =>
+        UntilItWorksAsync("dead letter", _ =>
+        {
+            work();
+            return Task.FromResult(true);
+        }, static e => e is DeadLetterFullException or IOException or UnauthorizedAccessException, cancellationToken);
+
+    async Task<T> UntilItWorksAsync<T>(string what, Func<CancellationToken, Task<T>> work, Func<Exception, bool> isTemporary, CancellationToken cancellationToken)
+    {
+        var backoff = new Backoff(options.RetryFirst, options.RetryMax, _clock);
+        while (true)
+        {
+            try
+            {
+                var result = await work(cancellationToken);
+                if (backoff.Failures > 0)
+                {
+                    Metrics.WaitingFor = null;
+                    IndexerLog.WorksAgain(_logger, what, backoff.Failures);
+                }
+
+                return result;
+            }
+            catch (Exception e) when (isTemporary(e))
+            {
+                Metrics.AddRetry();
+                Metrics.WaitingFor = $"{what}: {e.Message}";
+                if (backoff.Failures == 0 && e is DeadLetterFullException) IndexerLog.DeadLetterFull(_logger, e.Message);
+                else if (backoff.Failures == 0) IndexerLog.Unavailable(_logger, what, e.Message);
+            }
+
+            await backoff.WaitAsync(cancellationToken);
+        }
+    }
+}
