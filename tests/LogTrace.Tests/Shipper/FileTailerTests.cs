@@ -125,7 +125,7 @@ public sealed class FileTailerTests
         using var rig = new ShipperRig();
         rig.Append("a.log", [0xff, 0xfe, (byte)'x', (byte)'\n']);
         rig.Start().Ship();
-        var expected = new Transport.SourceFile("host", rig.Writer.Lines[0].Source.FileId, "").RecordIdAt(0, [0xff, 0xfe, (byte)'x']);
+        var expected = new LogTrace.Transport.SourceFile("host", rig.Writer.Lines[0].Source.FileId, "").RecordIdAt(0, [0xff, 0xfe, (byte)'x']);
         rig.Writer.Lines[0].RecordId.Should().Be(expected);
     }
 
