@@ -28,7 +28,7 @@ static class Program
             root.Add(service);
         }
 
-        var url = new Argument<Uri>("URL") { Description = "The gateway, such as http://127.0.0.1:5710" };
+        var url = new Argument<string>("URL") { Description = "The gateway, such as http://127.0.0.1:5710" };
         var load = new Command("load", "Only the load, against a gateway that runs already.") { url, Seed, Rate, Requests, Duration, DebugKey };
         load.SetAction((parsed, cancellationToken) => RunLoadAsync(parsed.GetRequiredValue(url), parsed, cancellationToken));
         root.Add(load);
@@ -80,15 +80,15 @@ static class Program
         });
     }
 
-    static async Task<int> RunLoadAsync(Uri gateway, ParseResult parsed, CancellationToken cancellationToken)
+    static async Task<int> RunLoadAsync(string url, ParseResult parsed, CancellationToken cancellationToken)
     {
         var load = LoadOptionsOf(parsed);
         var problems = load.Validate().ToList();
-        if (!gateway.IsAbsoluteUri || gateway.Scheme is not ("http" or "https")) problems.Add($"URL is {gateway}; it must be an http address such as http://127.0.0.1:5710.");
+        if (!Uri.TryCreate(url, UriKind.Absolute, out var gateway) || gateway.Scheme is not ("http" or "https")) problems.Add($"URL is {url}; it must be an http address such as http://127.0.0.1:5710.");
         if (Complain(problems)) return 2;
         return await GuardAsync(async () =>
         {
-            var result = await new LoadGenerator(load).RunAsync(gateway, cancellationToken);
+            var result = await new LoadGenerator(load).RunAsync(gateway!, cancellationToken);
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{{\"requests\":{result.Requests},\"failed\":{result.Failed}}}"));
         });
     }

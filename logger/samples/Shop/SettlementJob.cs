@@ -29,7 +29,8 @@ sealed class SettlementJob(ShopOptions options, ShopDatabase database, IHttpClie
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {
-            // The service stops between two runs.
+            // The service stops between two runs. What was ordered since the last one is not left over:
+            await RunOnceAsync();
         }
     }
 
