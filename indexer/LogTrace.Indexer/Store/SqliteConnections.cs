@@ -43,6 +43,19 @@ sealed class SqliteConnections(SqliteStoreOptions options) : IDisposable
         }
     }
 
+    /// <summary>Closes what is open on files that are no longer there.</summary>
+    public void CloseAllBut(string[] paths)
+    {
+        lock (_lock)
+        {
+            foreach (var connection in _idle.Where(connection => Array.BinarySearch(paths, connection.Path, StringComparer.Ordinal) < 0).ToList())
+            {
+                _idle.Remove(connection);
+                connection.Close();
+            }
+        }
+    }
+
     /// <summary>Takes a connection back. One that failed, or whose file is gone, is closed.</summary>
     public void Return(DayConnection connection)
     {
@@ -82,6 +95,9 @@ sealed class SqliteConnections(SqliteStoreOptions options) : IDisposable
 /// <summary>A connection to one day file with its prepared statements. Used by one thread at a time; <see cref="Dispose"/> gives it back.</summary>
 sealed class DayConnection : IDisposable
 {
+    /// <summary>Where an exception's data names the file that it is about.</summary>
+    public const string PathKey = "path";
+
     readonly SqliteConnections _owner;
     readonly SqliteConnection _connection;
     readonly Dictionary<string, DayStatement> _statements = [];
@@ -120,10 +136,11 @@ sealed class DayConnection : IDisposable
                 (forWriting ? "PRAGMA synchronous = FULL; PRAGMA cache_size = -16000; PRAGMA journal_size_limit = 67108864;" : "PRAGMA query_only = ON;"));
             return day;
         }
-        catch
+        catch (Exception e)
         {
             // Whatever it was, the handle must not stay open.
             connection.Dispose();
+            e.Data[PathKey] = path;
             throw;
         }
     }
@@ -150,9 +167,10 @@ sealed class DayConnection : IDisposable
         {
             command.ExecuteNonQuery();
         }
-        catch (SqliteException)
+        catch (SqliteException e)
         {
             Broken = true;
+            e.Data[PathKey] = Path;
             throw;
         }
     }
@@ -176,7 +194,15 @@ sealed class DayConnection : IDisposable
     {
         if (code is raw.SQLITE_OK or raw.SQLITE_ROW or raw.SQLITE_DONE) return;
         Broken = true;
-        SqliteException.ThrowExceptionForRC(code, _connection.Handle);
+        try
+        {
+            SqliteException.ThrowExceptionForRC(code, _connection.Handle);
+        }
+        catch (SqliteException e)
+        {
+            e.Data[PathKey] = Path;
+            throw;
+        }
     }
 
     public void Dispose()

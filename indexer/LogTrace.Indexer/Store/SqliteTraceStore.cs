@@ -564,6 +564,8 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
         if (!Directory.Exists(options.Directory)) return [];
         var paths = Directory.GetFiles(options.Directory, Prefix + "*" + Suffix);
         Array.Sort(paths, StringComparer.Ordinal);
+        // A reader would else keep the space of the days that the writer has deleted.
+        if (options.ReadOnly) _connections.CloseAllBut(paths);
         return paths;
     }
 
@@ -610,7 +612,7 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
         var now = _clock.GetUtcNow();
         _nextRetention = (now + RetentionEvery).Ticks;
         var files = Paths().Select(path => (Path: path, Bytes: BytesOf(path), LastWrite: LastWrite(path), End: EndOfDay(path)))
-            .OrderBy(file => file.End).ThenBy(file => file.LastWrite).ToList();
+            .OrderBy(file => file.End > file.LastWrite ? file.End : file.LastWrite).ThenBy(file => file.End).ToList();
         var limit = now - TimeSpan.FromDays(options.KeepDays);
         foreach (var file in files.Where(file => file.LastWrite < limit && (file.End ?? DateTimeOffset.MinValue) < limit).ToList())
         {
@@ -724,18 +726,20 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
         }
         catch (SqliteException e) when (e.SqliteErrorCode is raw.SQLITE_CORRUPT or raw.SQLITE_NOTADB)
         {
-            throw new InvalidDataException($"A file in {options.Directory} is damaged ({e.Message}). Move the damaged day away; its records can be read again from the log files.", e);
+            throw new InvalidDataException($"{FileOf(e)} is damaged ({e.Message}). Move it away with its -wal and -shm files; its records can be read again from the log files.", e);
         }
         catch (SqliteException e) when (e.SqliteErrorCode is raw.SQLITE_BUSY or raw.SQLITE_LOCKED or raw.SQLITE_IOERR or raw.SQLITE_FULL
             or raw.SQLITE_CANTOPEN or raw.SQLITE_NOMEM or raw.SQLITE_READONLY or raw.SQLITE_PROTOCOL or raw.SQLITE_PERM)
         {
-            throw new StoreUnavailableException($"SQLite in {options.Directory}: {e.Message}", e);
+            throw new StoreUnavailableException($"{FileOf(e)}: {e.Message}", e);
         }
         catch (UnauthorizedAccessException e)
         {
             throw new StoreUnavailableException($"SQLite in {options.Directory}: {e.Message}", e);
         }
     }
+
+    string FileOf(Exception e) => e.Data[DayConnection.PathKey] as string ?? options.Directory;
 
     // ---- values
 
