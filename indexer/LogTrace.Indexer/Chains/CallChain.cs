@@ -96,8 +96,13 @@ public sealed class CallChain
     /// <summary>Distinct <c>caller&gt;callee</c>, in order of appearance.</summary>
     public IReadOnlyList<string> Edges => _edges.Value;
 
-    /// <summary>Nodes and gaps in id order, as they are drawn one below the other.</summary>
-    public IEnumerable<ChainRow> Rows()
+    /// <summary>
+    /// Nodes and gaps as they are drawn one below the other: a parent, its children in id order with what is missing between them. That
+    /// is the order of <see cref="Nodes"/> unless ids have several executions, whose children stand below their own parent.
+    /// </summary>
+    public IEnumerable<ChainRow> Rows() => Nodes.Any(node => node.Execution > 0) ? RowsByExecution() : RowsInIdOrder();
+
+    IEnumerable<ChainRow> RowsInIdOrder()
     {
         var gap = 0;
         foreach (var node in Nodes)
@@ -107,6 +112,26 @@ public sealed class CallChain
         }
 
         while (gap < Gaps.Count) yield return new ChainRow(null, Gaps[gap++]);
+    }
+
+    IEnumerable<ChainRow> RowsByExecution()
+    {
+        var children = new Dictionary<ChainNode, List<ChainRow>>();
+        var tops = new List<ChainRow>();
+        foreach (var row in RowsInIdOrder())
+        {
+            if ((row.Node is { } node ? node.Parent : row.Gap.Scope) is not { } parent) tops.Add(row);
+            else if (children.TryGetValue(parent, out var list)) list.Add(row);
+            else children.Add(parent, [row]);
+        }
+
+        var open = new Stack<ChainRow>(Enumerable.Reverse(tops));
+        while (open.TryPop(out var row))
+        {
+            yield return row;
+            if (row.Node is null || !children.TryGetValue(row.Node, out var below)) continue;
+            for (var i = below.Count - 1; i >= 0; i--) open.Push(below[i]);
+        }
     }
 
     /// <summary>Number of <see cref="Rows"/>.</summary>
@@ -210,8 +235,14 @@ public sealed class ChainNode
     /// <summary>One parallel branch within a service.</summary>
     public bool IsFork => Callee is { Kind: RecordKind.Internal };
 
-    /// <summary>No record at all: known from descendants' ids only.</summary>
-    public bool IsPlaceholder => _callerCount + _calleeCount + _eventCount == 0;
+    /// <summary>No record of this id at all: known from descendants' ids only.</summary>
+    public bool IsPlaceholder => !IsUnknownExecution && _callerCount + _calleeCount + _eventCount == 0;
+
+    /// <summary>
+    /// An execution that only its children tell of: they were written by a service that handled none of the other executions of this id.
+    /// Without records though the id has some, so it is no placeholder, and its id counts as ambiguous.
+    /// </summary>
+    public bool IsUnknownExecution { get; internal init; }
 
     /// <summary>Events only: neither a call that is known nor a loss.</summary>
     public bool IsEventsOnly => _callerCount + _calleeCount == 0 && _eventCount > 0;

@@ -23,7 +23,7 @@ public static class ChainBuilder
     {
         ArgumentNullException.ThrowIfNull(traceId);
         ArgumentNullException.ThrowIfNull(records);
-        TraceServices.Resolve(records);
+        RecordDeriver.ResolveServices(records);
         return new ChainAssembly(traceId, records, options ?? ChainOptions.Default).Build();
     }
 }
@@ -44,7 +44,8 @@ sealed class ChainAssembly
         public int OwnStart, OwnEnd, CalleeStart, CalleeEnd;
         public int FirstNode, NodeCount;
         public ulong LastUsed;
-        public bool OnlyEventsAtOne, UsedZero, IsIrregular, HasRegularChild;
+        public bool OnlyEventsAtOne, UsedZero, IsIrregular, LastIsIrregular, HasRegularChild, IsAmbiguous;
+        public ChainNode? Unknown;
 
         public readonly ReadOnlySpan<char> Text => Source.AsSpan(0, Length);
     }
@@ -72,7 +73,7 @@ sealed class ChainAssembly
     int _siteCount;
     int _placedCount;
     int _duplicateCount;
-    int _ambiguousCount;
+    bool _hasUnknown;
     bool _twins;
     bool _trustsSpans;
     Dictionary<int, List<IndexedRecord>>? _looseBySite;
@@ -103,6 +104,7 @@ sealed class ChainAssembly
         LearnPairs();
         PlaceLoose();
         for (var site = 0; site < _siteCount; site++) AddNodes(site);
+        AddUnknown();
         _siteOfNode = new int[_nodes.Count];
         for (var site = 0; site < _siteCount; site++)
             for (var i = 0; i < _sites[site].NodeCount; i++) _siteOfNode[_sites[site].FirstNode + i] = site;
@@ -231,10 +233,15 @@ sealed class ChainAssembly
             var dot = id.AsSpan(start, length - start).IndexOf('.');
             var end = dot < 0 ? length : start + dot;
             var number = ulong.TryParse(id.AsSpan(start, end - start), NumberStyles.None, CultureInfo.InvariantCulture, out var value) ? value : ulong.MaxValue;
-            var jumps = parent >= 0 && Use(parent, number);
+            var isIrregular = parent >= 0 && (Use(parent, number) || (number >= ChainBuilder.FirstForeignNumber && _sites[parent].LastIsIrregular));
             var site = AddSite(id, end, parent, parent < 0 ? 0 : _sites[parent].Depth + 1, number);
-            _sites[site].IsIrregular = parent >= 0 && (jumps || number >= ChainBuilder.FirstForeignNumber);
-            if (parent >= 0 && number < ChainBuilder.FirstForeignNumber) _sites[parent].HasRegularChild = true;
+            _sites[site].IsIrregular = isIrregular;
+            if (parent >= 0)
+            {
+                _sites[parent].LastIsIrregular = isIrregular;
+                _sites[parent].HasRegularChild |= !isIrregular || number < ChainBuilder.FirstForeignNumber;
+            }
+
             _open.Add(site);
             parent = site;
             start = end + 1;
@@ -357,6 +364,7 @@ sealed class ChainAssembly
         {
             var above = _sites[site.Parent];
             for (var i = 0; i < above.NodeCount; i++) _parents.Add(_nodes[above.FirstNode + i]);
+            if (above.Unknown is not null) _parents.Add(above.Unknown);
         }
 
         var loose = _looseBySite is not null && _looseBySite.TryGetValue(index, out var list) ? list : [];
@@ -397,13 +405,13 @@ sealed class ChainAssembly
 
     void SplitNodes(ref Site site, List<IndexedRecord> loose)
     {
-        var executions = new Executions(_peers, _trustsSpans, _parents);
+        var parent = site.Parent;
+        var executions = new Executions(_peers, _trustsSpans, _parents, () => UnknownExecution(parent));
         for (var i = site.OwnStart; i < site.OwnEnd; i++) executions.Add(_entries[i].Record, _entries[i].Class, isInScope: false);
         for (var i = site.CalleeStart; i < site.CalleeEnd; i++) executions.Add(_entries[i].Record, _entries[i].Class, isInScope: true);
         foreach (var record in loose) executions.Add(record, ChainEntry.Event, isInScope: true);
 
         var number = 0;
-        var isAmbiguous = false;
         foreach (var execution in executions.Split())
         {
             var first = _placedCount;
@@ -412,7 +420,7 @@ sealed class ChainAssembly
             foreach (var record in execution.Events) _placed[_placedCount++] = record;
             var node = AddNode(site, number++, execution.Parent, first, execution.Calls.Count, execution.Handlings.Count, execution.Events.Count);
             node.IsAmbiguous = execution.IsAmbiguous;
-            isAmbiguous |= execution.IsAmbiguous;
+            site.IsAmbiguous |= execution.IsAmbiguous;
             foreach (var record in execution.Calls)
             {
                 if (node.Caller is null || (RecordNames.IsConnect(node.Caller.Record.Name) && !RecordNames.IsConnect(record.Record.Name))) node.Caller = record;
@@ -424,7 +432,37 @@ sealed class ChainAssembly
         }
 
         _duplicateCount += executions.DuplicateCount;
-        if (isAmbiguous) _ambiguousCount++;
+    }
+
+    /// <summary>The execution of a call that none of its records belongs to, known from below; one for each id at most.</summary>
+    ChainNode UnknownExecution(int index)
+    {
+        ref var site = ref _sites[index];
+        if (site.Unknown is not null) return site.Unknown;
+        _hasUnknown = site.IsAmbiguous = true;
+        return site.Unknown = new ChainNode(site.Source, site.Length, site.Depth, site.Number, site.NodeCount, _nodes[site.FirstNode].Parent, _placed, 0, 0, 0, 0)
+        {
+            IsUnknownExecution = true,
+            IsAmbiguous = true,
+            IsIrregular = site.IsIrregular,
+        };
+    }
+
+    /// <summary>Unknown executions are found below their place: put them behind the others of their id.</summary>
+    void AddUnknown()
+    {
+        if (!_hasUnknown) return;
+        var known = _nodes.ToArray();
+        _nodes.Clear();
+        for (var i = 0; i < _siteCount; i++)
+        {
+            ref var site = ref _sites[i];
+            var first = _nodes.Count;
+            _nodes.AddRange(known.AsSpan(site.FirstNode, site.NodeCount));
+            if (site.Unknown is not null) _nodes.Add(site.Unknown);
+            site.FirstNode = first;
+            site.NodeCount = _nodes.Count - first;
+        }
     }
 
     ChainNode AddNode(in Site site, int execution, ChainNode? parent, int first, int calls, int handlings, int events)
@@ -460,12 +498,22 @@ sealed class ChainAssembly
         for (var i = 0; i < _nodes.Count; i++)
         {
             var node = _nodes[i];
-            if (node.Caller is { } call) node.CalleeService ??= call.CalleeService ?? _peers.ServiceOf(call.Peer);
+            if (node.Caller is { } call) node.CalleeService ??= call.CalleeService ?? _peers.ServiceOf(call.Peer) ?? ClientName(call);
             node.CallerService ??= node.Callee?.CallerService ?? node.Parent?.Target;
             if (node.IsFork) node.CalleeService ??= node.CallerService;
             node.IsForeign = node.IsPlaceholder && !_sites[_siteOfNode[i]].HasRegularChild;
         }
     }
+
+    /// <summary>
+    /// The name that the caller's code gave its client for a service, where nothing better is known of who answers. Good enough to show;
+    /// executions are never told apart by it.
+    /// </summary>
+    static string? ClientName(IndexedRecord call) =>
+        call.Record.Name is { } name && (name.StartsWith("http.", StringComparison.Ordinal) || name.StartsWith("grpc.", StringComparison.Ordinal)) &&
+        call.Record.InstanceName is { Length: > 0 } client && !client.Equals("default", StringComparison.OrdinalIgnoreCase)
+            ? client
+            : null;
 
     void SetOwnFacts(ChainNode node)
     {
@@ -537,6 +585,10 @@ sealed class ChainAssembly
             }
         }
 
+        var ambiguous = 0;
+        for (var site = 0; site < _siteCount; site++)
+            if (_sites[site].IsAmbiguous) ambiguous++;
+
         var gaps = new List<ChainGap>(_gaps.Count);
         long gapCount = 0;
         foreach (var (site, from, to) in _gaps)
@@ -564,7 +616,7 @@ sealed class ChainAssembly
             PlaceholderCount = placeholders,
             GapCount = gapCount,
             CalleeOnlyCount = calleeOnly,
-            AmbiguousCount = _ambiguousCount,
+            AmbiguousCount = ambiguous,
             IrregularCount = irregular,
             ForeignCount = foreign,
             ErrorCount = errors,

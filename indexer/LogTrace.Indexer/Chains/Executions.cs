@@ -6,7 +6,7 @@ namespace LogTrace.Indexer.Chains;
 /// Separates the executions that share one id: by span ids where records have them, else by caller's and callee's service, instance and
 /// process. What cannot be told apart stays together and is flagged; no record is ever dropped.
 /// </summary>
-sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNode> parents)
+sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNode> parents, Func<ChainNode> unknownParent)
 {
     /// <summary>Resources that never write records of their own: a request.info under such a call's id belongs to another one.</summary>
     static readonly HashSet<string> Datastores =
@@ -34,7 +34,7 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
         public List<IndexedRecord> All { get; } = [record];
         public string? Span { get; } = NullIfEmpty(record.Record.SpanId);
         public string? ParentSpan { get; } = NullIfEmpty(record.Record.ParentSpanId);
-        public (string? Host, string? Process) Instance { get; } = TraceServices.InstanceOf(record.Record);
+        public (string? Host, string? Process) Instance { get; } = InstanceOf(record.Record);
         public ChainNode? Parent { get; set; }
         public bool HasClearParent { get; set; } = true;
     }
@@ -311,31 +311,46 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
 
     // ---- under which execution of the parent ----
 
-    /// <summary>The parent's execution that a record with this parent span, or of this service, instance and process, was written in.</summary>
+    /// <summary>
+    /// The parent's execution that a record with this parent span, or of this service, instance and process, was written in. What fits
+    /// none of several is the sign of one more, whose own records are missing.
+    /// </summary>
     (ChainNode? Parent, bool IsClear) FindParent(string? parentSpan, string? service, (string? Host, string? Process) instance)
     {
-        if (parents.Count <= 1) return (parents.Count == 0 ? null : parents[0], true);
-        var candidates = new List<ChainNode>(parents);
+        if (parents.Count == 0) return (null, true);
+        if (parents.Count == 1) return Contradicts(parents[0], service) ? (unknownParent(), true) : (parents[0], true);
+        var candidates = parents.Where(CanHaveScope).ToList();
         if (parentSpan is not null)
         {
             var same = candidates.FindAll(parent => HasScopeSpan(parent, parentSpan));
             if (same.Count > 0) return (same[0], same.Count == 1);
-            var unknown = candidates.FindAll(parent => !HasScopeSpan(parent, null));
-            if (unknown.Count > 0) candidates = unknown;
-            else return (candidates.Find(parent => ScopeService(parent) == service) ?? candidates[0], false);
+            candidates.RemoveAll(parent => HasScopeSpan(parent, null));
         }
 
-        if (service is null) return (candidates[0], candidates.Count == 1);
+        if (candidates.Count == 0) return (unknownParent(), true);
+        if (service is null) return (candidates[0], false);
         var known = candidates.FindAll(parent => ScopeService(parent) == service);
-        if (known.Count == 0) known = candidates.FindAll(parent => ScopeService(parent) is null);
+        if (known.Count == 0) known = candidates.FindAll(parent => ScopeService(parent) is null && !parent.IsUnknownExecution);
+        if (known.Count == 0) return (unknownParent(), true);
         if (known.Count > 1 && instance != default)
         {
-            var here = known.FindAll(parent => parent.Callee is { } callee && AgreeOnInstance(TraceServices.InstanceOf(callee.Record), instance));
+            var here = known.FindAll(parent => parent.Callee is { } callee && AgreeOnInstance(InstanceOf(callee.Record), instance));
             if (here.Count > 0) known = here;
         }
 
-        return known.Count == 0 ? (candidates[0], false) : (known[0], known.Count == 1);
+        return (known[0], known.Count == 1);
     }
+
+    /// <summary>A database makes no calls.</summary>
+    static bool CanHaveScope(ChainNode node) => node.Callee is not null || node.Caller is null || node.ResourceKind is not { } kind || !Datastores.Contains(kind);
+
+    /// <summary>
+    /// Of several calls under one id, one that another service made than the one that handled the parent, while the parent's service made
+    /// another of them. Not so where the first was called under this very id: it merely handed the id on without counting, as proxies do.
+    /// </summary>
+    bool Contradicts(ChainNode parent, string? service) =>
+        service is not null && _calls.Count > 1 && parent.Callee is { Service: { } handled, ServiceIsCertain: true } && handled != service &&
+        _calls.Exists(call => call.Record.Service == handled) && !_calls.Exists(call => CalleeOf(call.Record, peers) == service);
 
     /// <summary>True when a record of the node's scope has this span id, or any for null.</summary>
     static bool HasScopeSpan(ChainNode node, string? span)
@@ -346,6 +361,16 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
     }
 
     string? ScopeService(ChainNode node) => node.Callee is { } callee ? callee.Service : node.Caller is { } caller ? CalleeOf(caller, peers) : null;
+
+    /// <summary>Host without its port, and process without its thread, as records of one process agree on them.</summary>
+    static (string? Host, string? Process) InstanceOf(TraceRecord record)
+    {
+        var host = record.ServerIp;
+        if (host is not null && host.IndexOf(':') is > 0 and var colon && host.LastIndexOf(':') == colon) host = host[..colon];
+        var process = record.Pid;
+        if (process is not null && process.IndexOf('-') is > 0 and var dash) process = process[..dash];
+        return (string.IsNullOrEmpty(host) ? null : host, string.IsNullOrEmpty(process) ? null : process);
+    }
 
     static bool AgreeOnInstance((string? Host, string? Process) left, (string? Host, string? Process) right) =>
         (left.Host is null || right.Host is null || left.Host == right.Host) && (left.Process is null || right.Process is null || left.Process == right.Process);
@@ -368,7 +393,7 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
                     if (same.Count == 0)
                     {
                         same = scopes.FindAll(execution => execution.Handlings.Exists(
-                            handling => handling.Service == record.Service && AgreeOnInstance(TraceServices.InstanceOf(handling.Record), TraceServices.InstanceOf(record.Record))));
+                            handling => handling.Service == record.Service && AgreeOnInstance(InstanceOf(handling.Record), InstanceOf(record.Record))));
                     }
 
                     if (same.Count > 0) scopes = same;
@@ -379,7 +404,7 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
                 continue;
             }
 
-            var (parent, isClear) = isInScope ? FindParent(null, null, default) : FindParent(span, record.Service, TraceServices.InstanceOf(record.Record));
+            var (parent, isClear) = isInScope ? FindParent(null, null, default) : FindParent(span, record.Service, InstanceOf(record.Record));
             var execution = _executions.Find(candidate => candidate.Parent == parent) ?? (isClear || _executions.Count == 0 ? null : _executions[0]);
             if (execution is null) _executions.Add(execution = new Execution { Parent = parent });
             execution.Events.Add(record);

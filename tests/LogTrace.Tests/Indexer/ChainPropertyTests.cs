@@ -1,0 +1,265 @@
+using System.Text;
+using LogTrace.Indexer;
+using LogTrace.Indexer.Chains;
+using LogTrace.Records;
+using static LogTrace.Tests.Indexer.ChainSample;
+
+namespace LogTrace.Tests.Indexer;
+
+/// <summary>Chains of random trees under random loss against models that are written down directly from the tree.</summary>
+public sealed class ChainPropertyTests
+{
+    const int Cases = 10_000;
+
+    /// <summary>A tree as it was before any loss: numbers as a scope hands them out, from 1 without holes.</summary>
+    sealed class Call(Call? parent, int number)
+    {
+        public Call? Parent { get; } = parent;
+        public int Number { get; } = number;
+        public List<Call> Children { get; } = [];
+        public string Id { get; } = parent is null ? $"{number}" : $"{parent.Id}.{number}";
+        public int Depth { get; } = parent is null ? 0 : parent.Depth + 1;
+        public bool Survives { get; set; }
+    }
+
+    static List<Call> RandomTree(Random random, int firstNumber)
+    {
+        var root = new Call(null, random.Next(3));
+        var all = new List<Call> { root };
+        var size = 1 + random.Next(random.Next(4) == 0 ? 80 : 20);
+        while (all.Count < size)
+        {
+            // Sometimes the newest call, so that chains get deep; sometimes any, so that they get wide.
+            var parent = random.Next(2) == 0 ? all[^1] : all[random.Next(all.Count)];
+            var child = new Call(parent, firstNumber + parent.Children.Count);
+            parent.Children.Add(child);
+            all.Add(child);
+        }
+
+        return all;
+    }
+
+    [Fact]
+    public void Every_survivor_keeps_its_depth_anchor_gap_and_order()
+    {
+        var seed = Environment.TickCount;
+        for (var i = 0; i < Cases; i++)
+        {
+            var random = new Random(seed + i);
+            var tree = RandomTree(random, firstNumber: 1);
+            var loss = random.NextDouble();
+            foreach (var call in tree) call.Survives = random.NextDouble() >= loss;
+            var records = new List<IndexedRecord>();
+            foreach (var call in tree.Where(call => call.Survives))
+            {
+                var hash = new UInt128(9, (ulong)records.Count);
+                var copies = random.Next(5) == 0 ? 1 + random.Next(3) : 1;
+                var at = random.Next(1_000_000);
+                for (var copy = 0; copy < copies; copy++) records.Add(Record("http.get", call.Id, $"s{random.Next(4)}", at, lineHash: hash));
+            }
+
+            // Copies are byte-identical, so they name the same service.
+            foreach (var copies in records.GroupBy(record => record.LineHash))
+                foreach (var copy in copies) copy.Service = copies.First().Service;
+            var shuffled = records.ToArray();
+            random.Shuffle(shuffled);
+
+            var chain = ChainBuilder.Build("t", shuffled, new ChainOptions { Reading = random.Next(2) == 0 ? ChainReading.Twins : ChainReading.Majority });
+
+            Check(tree, chain, $"seed {seed} + {i}, loss {loss:P0}");
+        }
+    }
+
+    static void Check(List<Call> tree, CallChain chain, string seed)
+    {
+        var nodes = chain.Nodes.ToDictionary(node => node.ToString());
+        foreach (var call in tree.Where(call => call.Survives))
+        {
+            Expect(nodes.TryGetValue(call.Id, out var node) && !node.IsPlaceholder, $"{call.Id} is shown; {seed}");
+            Expect(node!.Depth == call.Depth, $"{call.Id} at depth {call.Depth}; {seed}");
+
+            var anchor = call.Parent;
+            while (anchor is { Survives: false }) anchor = anchor.Parent;
+            var shown = node.Parent;
+            var between = 0;
+            for (; shown is { IsPlaceholder: true }; shown = shown.Parent) between++;
+            Expect(shown?.ToString() == anchor?.Id, $"{call.Id} under {anchor?.Id}; {seed}");
+            Expect(between == call.Depth - (anchor?.Depth ?? -1) - 1, $"{call.Id} with the gap to {anchor?.Id}; {seed}");
+        }
+
+        // Siblings stand in the order of their numbers.
+        var order = chain.Nodes.Select((node, index) => (node.ToString(), index)).ToDictionary();
+        foreach (var call in tree)
+        {
+            var last = -1;
+            foreach (var child in call.Children.Where(child => order.ContainsKey(child.Id)))
+            {
+                Expect(order[child.Id] > last, $"{child.Id} behind its elder sibling; {seed}");
+                last = order[child.Id];
+            }
+        }
+
+        HashSet<string> expected = [];
+        foreach (var survivor in tree.Where(call => call.Survives))
+            for (var call = survivor; call is not null; call = call.Parent) expected.Add(call.Id);
+        Expect(chain.Nodes.Count == expected.Count, $"{expected.Count} nodes; {seed}");
+        Expect(chain.PlaceholderCount == tree.Count(call => expected.Contains(call.Id) && !call.Survives), $"as many placeholders as lost ancestors; {seed}");
+        Expect(chain.Resolved, $"nothing ambiguous; {seed}");
+    }
+
+    /// <summary>
+    /// The form our own logger writes: a call and its callee's request.info, events, forks. What is lost is counted by a model that goes
+    /// over ids as text, without any of the builder's ideas.
+    /// </summary>
+    [Fact]
+    public void Loss_in_a_shop_like_trace_is_counted_as_a_naive_model_counts_it()
+    {
+        var seed = Environment.TickCount;
+        for (var i = 0; i < 2_000; i++)
+        {
+            var random = new Random(seed + i);
+            var tree = RandomTree(random, firstNumber: 2);
+            var written = new List<IndexedRecord>();
+            foreach (var call in tree)
+            {
+                var isFork = call.Parent is not null && call.Children.Count > 0 && random.Next(5) == 0;
+                var isHandled = call.Parent is null || call.Children.Count > 0;
+                if (call.Parent is not null && !isFork) written.Add(Record("http.get", call.Id, $"s{call.Depth}"));
+                if (isFork) written.Add(Fork($"{call.Id}.1", $"s{call.Depth}"));
+                else if (isHandled) written.Add(Record("request.info", $"{call.Id}.1", $"s{call.Depth + 1}"));
+                if (random.Next(3) == 0) written.Add(Log($"{call.Id}.1", $"s{call.Depth + 1}"));
+                if (random.Next(3) == 0 && call.Parent is not null) written.Add(Log(call.Id, $"s{call.Depth}"));
+            }
+
+            var loss = random.NextDouble();
+            var records = written.Where(_ => random.NextDouble() >= loss).ToArray();
+            random.Shuffle(records);
+            var expected = NaiveCounts(records);
+
+            var chain = ChainBuilder.Build("t", records);
+
+            var counts = (chain.PlaceholderCount, chain.GapCount, chain.CalleeOnlyCount);
+            if (counts != expected) counts.Should().Be(expected, $"seed {seed} + {i}, loss {loss:P0}: {string.Join(", ", chain.Draw())}");
+            Expect(chain.Resolved, $"seed {seed} + {i}");
+            chain.ShouldBeSound(records);
+        }
+    }
+
+    static (int Placeholders, long Gaps, int CalleeOnly) NaiveCounts(IndexedRecord[] records)
+    {
+        static string ParentOf(string id) => id[..id.LastIndexOf('.')];
+        var calls = new HashSet<string>();
+        var handled = new HashSet<string>();
+        var forks = new HashSet<string>();
+        var events = new HashSet<string>();
+        var ids = new HashSet<string>();
+        foreach (var record in records)
+        {
+            var id = record.Record.RpcId!.Value.Text;
+            var node = record.Kind != RecordKind.Client && id.EndsWith(".1", StringComparison.Ordinal) ? ParentOf(id) : id;
+            (record.Kind switch { RecordKind.Client => calls, RecordKind.Server => handled, RecordKind.Internal => forks, _ => events }).Add(node);
+            for (var above = node; ; above = ParentOf(above))
+            {
+                ids.Add(above);
+                if (!above.Contains('.', StringComparison.Ordinal)) break;
+            }
+        }
+
+        var placeholders = ids.Where(id => !calls.Contains(id) && !handled.Contains(id) && !forks.Contains(id) && !events.Contains(id)).ToHashSet();
+        var calleeOnly = handled.Count(id => !calls.Contains(id) && id.Contains('.', StringComparison.Ordinal));
+        long gaps = 0;
+        foreach (var scope in ids)
+        {
+            var numbers = ids.Where(id => id.Contains('.', StringComparison.Ordinal) && ParentOf(id) == scope).Select(id => int.Parse(id[(scope.Length + 1)..])).ToHashSet();
+            if (handled.Contains(scope) || forks.Contains(scope)) numbers.Add(1);
+            var hasEvents = records.Any(record => record.Kind == RecordKind.Event && record.Record.RpcId!.Value.Text == $"{scope}.1");
+            if (numbers.Count == 0 && !hasEvents) continue;
+            for (var number = 1; number <= Math.Max(1, numbers.DefaultIfEmpty(0).Max()); number++)
+                if (!numbers.Contains(number) && !(number == 1 && !scope.Contains('.', StringComparison.Ordinal) && placeholders.Contains(scope))) gaps++;
+        }
+
+        return (placeholders.Count, gaps, calleeOnly);
+    }
+
+    [Fact]
+    public void Random_records_never_throw_and_are_all_placed_once()
+    {
+        var seed = Environment.TickCount;
+        string[] names = ["http.get", "request.info", "fork.info", "log.info", "mysql.connect", "mysql.request", "metric.counter", "x", ""];
+        string?[] spans = [null, "a", "b", "c", ""];
+        for (var i = 0; i < 3_000; i++)
+        {
+            var random = new Random(seed + i);
+            var records = new IndexedRecord[random.Next(30)];
+            for (var r = 0; r < records.Length; r++)
+            {
+                var id = random.Next(12) == 0 ? null : string.Join('.', Enumerable.Range(0, 1 + random.Next(5)).Select(_ => random.Next(8) == 0 ? random.NextInt64().ToString() : random.Next(3).ToString()));
+                records[r] = Record(
+                    names[random.Next(names.Length)], id, random.Next(3) == 0 ? null : $"s{random.Next(3)}", random.Next(5) == 0 ? long.MaxValue - random.Next(3) : random.Next(10),
+                    random.Next(5) == 0 ? long.MaxValue : random.Next(10), spans[random.Next(5)], spans[random.Next(5)], $"10.0.0.{random.Next(2)}", $"{random.Next(2)}",
+                    random.Next(2) == 0 ? null : $"s{random.Next(3)}", lineHash: (UInt128)random.Next(20), sampled: random.Next(10) == 0 ? true : null);
+            }
+
+            var reading = (ChainReading)random.Next(3);
+            var build = () => ChainBuilder.Build("t", records, new ChainOptions { Reading = reading });
+            CallChain chain;
+            try
+            {
+                chain = build();
+                chain.ShouldBeSound(records);
+                Expect(ChainDocuments.From(chain).RowsTotal == chain.Rows().Count(), "every row is drawn");
+                var json = chain.Json().ToString();
+                random.Shuffle(records);
+                Expect(build().Json().ToString() == json, "the order of arrival changes nothing");
+            }
+            catch (Exception exception)
+            {
+                throw new Xunit.Sdk.XunitException($"seed {seed} + {i}: {exception}");
+            }
+        }
+    }
+
+    [Fact]
+    public void Random_bytes_through_codec_and_chain_never_throw()
+    {
+        var seed = Environment.TickCount;
+        var pieces = new[] { "{", "}", "\"rpc_id\":", "\"1.2.3\"", "\"1..2\"", "\"" + new string('9', 1_000_000) + "\"", "\"\"", "\"x_trace_id\":\"t\"", ",", "\"timestamp\":", "17", "-1e308", "\"name\":\"request.info\"", "\\u0000", "\uFFFD", "[", "null", "\"" };
+        var read = 0;
+        for (var i = 0; i < 1_000; i++)
+        {
+            var random = new Random(seed + i);
+            var records = new List<IndexedRecord>();
+            for (var line = 0; line < 5; line++)
+            {
+                byte[] bytes;
+                if (random.Next(2) == 0) random.NextBytes(bytes = new byte[random.Next(200)]);
+                else
+                {
+                    var text = new StringBuilder("{\"timestamp\":1506480162,\"trace_id\":\"t\"");
+                    for (var piece = random.Next(6); piece > 0; piece--) text.Append(pieces[random.Next(pieces.Length)]);
+                    bytes = Encoding.UTF8.GetBytes(text.Append(random.Next(2) == 0 ? "}" : $",\"rpc_id\":\"1.{random.Next(4)}\"}}").ToString());
+                }
+
+                if (RecordCodec.TryRead(bytes, out var record, out var reason)) records.Add(RecordDeriver.Derive(record, (UInt128)line, (UInt128)line, "f", line, 0));
+                else Expect(!string.IsNullOrEmpty(reason), $"a reason; seed {seed} + {i}");
+            }
+
+            read += records.Count;
+            ChainBuilder.Build("t", records).ShouldBeSound(records);
+        }
+
+        read.Should().BePositive();
+    }
+
+    [Fact]
+    public void Deepest_and_widest_ids_build_without_recursion()
+    {
+        var deepest = string.Join('.', Enumerable.Repeat("1", RpcId.MaxSegments));
+        var chain = ChainBuilder.Build("t", [Record("http.get", deepest, "s")], ChainOptions.Twins);
+        chain.Nodes.Should().HaveCount(RpcId.MaxSegments);
+        chain.PlaceholderCount.Should().Be(RpcId.MaxSegments - 1);
+
+        var wide = Enumerable.Range(1, 100_000).Select(number => Record("http.get", $"1.{number}", "s")).ToArray();
+        ChainBuilder.Build("t", wide).Nodes.Should().HaveCount(100_001);
+    }
+}

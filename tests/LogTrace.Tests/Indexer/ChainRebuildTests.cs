@@ -1,0 +1,178 @@
+using System.IO.Compression;
+using System.Text;
+using System.Text.Json;
+using LogTrace.Indexer.Chains;
+using Spectre.Console;
+using static LogTrace.Tests.Indexer.ChainSample;
+
+namespace LogTrace.Tests.Indexer;
+
+public sealed class ChainRebuildTests : IDisposable
+{
+    readonly string _folder = Directory.CreateTempSubdirectory("logtrace-rebuild-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    (int Code, string[] Lines, string Messages) Rebuild(string[] files, RebuildCommand.RebuildOptions? options = null)
+    {
+        using var output = new MemoryStream();
+        using var messages = new StringWriter();
+        var code = RebuildCommand.Run(files, options ?? new() { Json = true }, output, messages);
+        return (code, Encoding.UTF8.GetString(output.ToArray()).Split('\n', StringSplitOptions.RemoveEmptyEntries), messages.ToString());
+    }
+
+    string Write(string name, string text)
+    {
+        var path = Path.Combine(_folder, name);
+        File.WriteAllText(path, text);
+        return path;
+    }
+
+    [Fact]
+    public void Lines_become_chains_and_what_is_no_record_is_listed_with_its_line()
+    {
+        var file = Write("a.log", """
+            {"name":"request.info","trace_id":"t1","rpc_id":"1.1","timestamp":1700000000,"service":"gateway"}
+
+            no json
+            {"name":"request.info","trace_id":"t2","rpc_id":"1..1","timestamp":1700000000}
+            {"name":"log.info","timestamp":1700000000,"msg":"starting"}
+            {"name":"request.info","trace_id":"t2","rpc_id":"1.1","timestamp":1700000000}
+            """);
+
+        var (code, lines, messages) = Rebuild([file]);
+
+        code.Should().Be(0);
+        lines.Select(line => JsonDocument.Parse(line).RootElement.GetProperty("trace_id").GetString()).Should().Equal("t1", "t2");
+        JsonDocument.Parse(lines[0]).RootElement.GetProperty("nodes")[0].GetProperty("records")[0].GetString().Should().Be($"{file}:0");
+        messages.Should().Contain($"{file}:3 set aside: ").And.Contain($"{file}:4 set aside: ").And.Contain("5 read, 2 set aside, 2 chains, 1 belong to no chain");
+    }
+
+    [Fact]
+    public void Compressed_files_patterns_and_the_choice_of_a_trace_work()
+    {
+        using (var file = new GZipStream(File.Create(Path.Combine(_folder, "b.log.gz")), CompressionLevel.Fastest))
+            file.Write("{\"name\":\"request.info\",\"trace_id\":\"t1\",\"rpc_id\":\"1.2.1\",\"timestamp\":1700000000,\"service\":\"orders\"}\n"u8);
+        Write("a.log", "{\"name\":\"http.get\",\"trace_id\":\"t1\",\"rpc_id\":\"1.2\",\"timestamp\":1700000000,\"service\":\"gateway\"}\n{\"name\":\"http.get\",\"trace_id\":\"t2\",\"rpc_id\":\"1.2\",\"timestamp\":1700000000}");
+
+        var (code, lines, messages) = Rebuild([Path.Combine(_folder, "*.log*")], new() { Json = true, TraceId = "t1" });
+
+        code.Should().Be(0);
+        var chain = JsonDocument.Parse(lines.Single()).RootElement;
+        chain.GetProperty("nodes").EnumerateArray().Select(node => node.GetProperty("rpc_id").GetString()).Should().Equal("1", "1.2");
+        messages.Should().Contain("3 read, 0 set aside, 1 chains");
+    }
+
+    [Fact]
+    public void Missing_file_is_a_usage_error_and_a_damaged_one_a_failure_after_what_was_read()
+    {
+        Rebuild([Path.Combine(_folder, "none.log")]).Code.Should().Be(2);
+
+        var whole = new MemoryStream();
+        using (var gzip = new GZipStream(whole, CompressionLevel.NoCompression, leaveOpen: true))
+            for (var i = 0; i < 5_000; i++)
+                gzip.Write(Encoding.UTF8.GetBytes($$"""{"name":"http.get","trace_id":"t1","rpc_id":"1.{{i + 1}}","timestamp":1700000000}{{"\n"}}"""));
+        var path = Path.Combine(_folder, "cut.gz");
+        File.WriteAllBytes(path, whole.ToArray()[..(int)(whole.Length / 2)]);
+        var (_, lines, _) = Rebuild([path]);
+        lines.Should().HaveCount(1);
+    }
+
+    [Fact]
+    public void Rows_of_2022_are_read_by_column_name_and_zeros_take_the_other_side()
+    {
+        var file = Write("2022.csv", """
+            timestamp,traceid,service,rpc_id,um,uminstanceid,rpctype,interface,dm,dminstanceid,rt
+            10,T,S,0,USER,,http,i0,A,a1,-9
+            11,T,S,0.1,A,a1,rpc,i1,B,b1,4
+            12,T,S,0.1,A,a1,rpc,i1,B,b1,0
+            12,T,S,0.2,A,a1,mc,,C,,0
+            12,T,S,0.2x,A,a1,mc,,C,,0
+            12,T,S,0.3
+            """);
+
+        var (code, lines, messages) = Rebuild([file], new() { Json = true, IsAlibaba = true, Reading = ChainReading.Twins });
+
+        code.Should().Be(0);
+        messages.Should().Contain($"{file}:6 set aside: rpcid '0.2x'").And.Contain($"{file}:7 set aside: it has 4 columns").And.Contain("6 read, 2 set aside, 1 chains");
+        JsonDocument.Parse(lines.Single()).RootElement.GetProperty("nodes").EnumerateArray()
+            .Select(node => $"{node.GetProperty("rpc_id")} {node.GetProperty("service")} {node.GetProperty("caller").ValueKind} {node.GetProperty("callee").ValueKind}")
+            .Should().Equal("0 A Null Object", "0.1 A Object Object", "0.2 A Object Null");
+    }
+
+    [Fact]
+    public void File_without_the_columns_says_which_are_missing()
+    {
+        var (code, _, messages) = Rebuild([Write("x.csv", "a,b\n1,2\n")], new() { Json = true, IsAlibaba = true });
+
+        code.Should().Be(1);
+        messages.Should().Contain("has no column traceid, timestamp");
+    }
+
+    [AlibabaSampleFact]
+    public void Real_sample_is_read_whole()
+    {
+        var (code, lines, messages) = Rebuild([AlibabaSampleFactAttribute.Path!], new() { Json = true, IsAlibaba = true, Reading = ChainReading.Twins });
+
+        code.Should().Be(0, messages);
+        lines.Should().HaveCount(17);
+        var chains = lines.Select(line => JsonDocument.Parse(line).RootElement).ToList();
+        var nodes = chains.SelectMany(chain => chain.GetProperty("nodes").EnumerateArray().Select(node => (Trace: chain.GetProperty("trace_id").GetString(), Node: node))).ToList();
+        var records = nodes.SelectMany(node => node.Node.GetProperty("records").EnumerateArray().Select(record => record.GetString())).ToList();
+        records.Should().HaveCount(967).And.OnlyHaveUniqueItems();
+        var placeholders = nodes.Where(node => node.Node.GetProperty("placeholder").GetBoolean()).Select(node => (node.Trace, node.Node.GetProperty("rpc_id").GetString()!)).ToHashSet();
+        placeholders.Should().HaveCount(66);
+        var present = nodes.Where(node => node.Node.GetProperty("records").GetArrayLength() > 0).Select(node => (node.Trace, node.Node.GetProperty("rpc_id").GetString()!)).ToHashSet();
+        placeholders.Count(placeholder => Ancestors(placeholder.Item2).Any(above => present.Contains((placeholder.Trace, above)))).Should().Be(56);
+        chains.Count(chain => chain.GetProperty("resolved").GetBoolean()).Should().BeGreaterThanOrEqualTo(14);
+        chains.Sum(chain => chain.GetProperty("ambiguous_count").GetInt32()).Should().BeLessThan(40);
+
+        static IEnumerable<string> Ancestors(string id)
+        {
+            for (var dot = id.LastIndexOf('.'); dot > 0; dot = id.LastIndexOf('.', dot - 1)) yield return id[..dot];
+        }
+    }
+
+    [Theory]
+    [InlineData(20)]
+    [InlineData(60)]
+    [InlineData(140)]
+    public void Drawing_fits_the_terminal_and_shows_log_text_as_text(int width)
+    {
+        var records = Checkout().Where(record => record.Record.RpcId!.Value.Text is not ("1.3" or "1.3.1"))
+            .Append(Record("http.get.error", "1.4", "gateway", action: "[red]boom[/] \u001b[2J\n\u202E日本語" + new string('x', 300)))
+            .Append(Record("log.info", "1.4", "gateway"))
+            .Append(Record("request.info", string.Join('.', Enumerable.Repeat("2", 100)), "deep"))
+            .ToArray();
+        using var writer = new StringWriter();
+        var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(writer), Ansi = AnsiSupport.No, ColorSystem = ColorSystemSupport.NoColors });
+        console.Profile.Width = width;
+        console.Profile.Capabilities.Unicode = true;
+
+        ChainText.Draw(console, Build(records), withLogs: true);
+
+        var text = writer.ToString();
+        text.Should().NotContain("\u001b").And.NotContain("\u202E");
+        foreach (var line in text.Split('\n')) new Spectre.Console.Rendering.Segment(line.TrimEnd('\r')).CellCount().Should().BeLessThanOrEqualTo(width);
+        if (width == 140) text.Should().Contain("1.3 not received - gateway > orders?").And.Contain("1.3.1 not received - orders?").And.Contain("[red]boom[/] ␛[2J␊\\u202E日本語").And.Contain("└─");
+    }
+}
+
+/// <summary>Runs where the public sample lies beside the repository (../shared/data) or LOGTRACE_DATA names its folder.</summary>
+sealed class AlibabaSampleFactAttribute : FactAttribute
+{
+    public static string? Path { get; } = Find();
+
+    public AlibabaSampleFactAttribute()
+    {
+        if (Path is null) Skip = "alibaba-2021-sample.csv.gz was not found in ../shared/data; LOGTRACE_DATA may name its folder.";
+    }
+
+    static string? Find()
+    {
+        var folder = AppContext.BaseDirectory;
+        while (folder is not null && !File.Exists(System.IO.Path.Combine(folder, "LogTrace.sln"))) folder = System.IO.Path.GetDirectoryName(folder);
+        string?[] folders = [Environment.GetEnvironmentVariable("LOGTRACE_DATA"), folder is null ? null : System.IO.Path.Combine(folder, "..", "shared", "data")];
+        return folders.Where(name => !string.IsNullOrEmpty(name)).Select(name => System.IO.Path.Combine(name!, "alibaba-2021-sample.csv.gz")).FirstOrDefault(File.Exists);
+    }
+}
