@@ -30,9 +30,10 @@ public enum EntryState
 /// <param name="HeadHash">Hash of the prefix.</param>
 /// <param name="State">Where the bytes are.</param>
 /// <param name="AbsentSinceMillis">Since when the file has not been seen, in milliseconds since the epoch; 0 while it is there.</param>
+/// <param name="NeighboursBornNanos">The youngest birth in the file's directory when it was first seen; 0 where unknown.</param>
 public sealed record CheckpointEntry(
     ulong Device, ulong Inode, long BirthNanos, string Path, string MatchedPath, UInt128 FileId, int Generation,
-    long Offset, UInt128 Marker, int HeadLength, UInt128 HeadHash, EntryState State, long AbsentSinceMillis);
+    long Offset, UInt128 Marker, int HeadLength, UInt128 HeadHash, EntryState State, long AbsentSinceMillis, long NeighboursBornNanos);
 
 /// <summary>An inode whose file is gone, and the last generation it had: a file that gets the inode next must not be taken for it.</summary>
 public readonly record struct GoneFile(ulong Device, ulong Inode, int Generation);
@@ -67,6 +68,7 @@ public sealed class ShipperStateException(string message, Exception? inner = nul
 public sealed class CheckpointFile : IDisposable
 {
     const int Version = 1;
+    const string HolderName = "holder.pid";
     static readonly string[] Slots = ["checkpoint-a.jsonl", "checkpoint-b.jsonl"];
 
     readonly string _directory;
@@ -85,19 +87,21 @@ public sealed class CheckpointFile : IDisposable
     /// <exception cref="ShipperStateException">Another shipper has it, or it cannot be written to.</exception>
     public static CheckpointFile Open(string directory)
     {
-        var lockPath = Path.Combine(directory, "lock");
         try
         {
             Directory.CreateDirectory(directory);
-            var held = new FileStream(lockPath, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 1);
-            held.SetLength(0);
-            held.Write(Encoding.ASCII.GetBytes(Environment.ProcessId.ToString(CultureInfo.InvariantCulture)));
-            held.Flush();
+            FileStream held;
+            try
+            {
+                held = new FileStream(Path.Combine(directory, "lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 1);
+            }
+            catch (IOException) when (HolderOf(directory) is { } holder)
+            {
+                throw new ShipperStateException($"Another shipper (process {holder}) uses the state in {directory}. Stop it, or give this one a directory of its own with --data.");
+            }
+
+            File.WriteAllText(Path.Combine(directory, HolderName), Environment.ProcessId.ToString(CultureInfo.InvariantCulture));
             return new CheckpointFile(directory, held);
-        }
-        catch (IOException) when (HolderOf(lockPath) is { } holder)
-        {
-            throw new ShipperStateException($"Another shipper (process {holder}) uses the state in {directory}. Stop it, or give this one a directory of its own with --data.");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -105,14 +109,13 @@ public sealed class CheckpointFile : IDisposable
         }
     }
 
-    // Sharing everything asks for no lock, so this reads beside the holder.
-    static string? HolderOf(string lockPath)
+    // In a file of its own: the locked one can be opened by nobody else. It only names the holder; the lock alone decides.
+    static string? HolderOf(string directory)
     {
         try
         {
-            using var reader = new StreamReader(new FileStream(lockPath, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete));
-            var text = reader.ReadToEnd().Trim();
-            return text.Length > 0 ? text : null;
+            var path = Path.Combine(directory, HolderName);
+            return File.Exists(Path.Combine(directory, "lock")) && File.Exists(path) ? File.ReadAllText(path) : null;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -232,6 +235,7 @@ public sealed class CheckpointFile : IDisposable
             json.WriteNumber("device", file.Device);
             json.WriteNumber("inode", file.Inode);
             json.WriteNumber("birth_ns", file.BirthNanos);
+            json.WriteNumber("neighbours_born_ns", file.NeighboursBornNanos);
             json.WriteString("marker", Hex(file.Marker));
             json.WriteNumber("head_length", file.HeadLength);
             json.WriteString("head", Hex(file.HeadHash));
@@ -337,6 +341,7 @@ public sealed class CheckpointFile : IDisposable
             entry.GetProperty("head_length").GetInt32(),
             FromHex(entry.GetProperty("head")),
             entry.TryGetProperty("state", out _) ? EntryState.Emptied : EntryState.Present,
-            entry.TryGetProperty("absent_since_ms", out var absent) ? absent.GetInt64() : 0);
+            entry.TryGetProperty("absent_since_ms", out var absent) ? absent.GetInt64() : 0,
+            entry.GetProperty("neighbours_born_ns").GetInt64());
     }
 }

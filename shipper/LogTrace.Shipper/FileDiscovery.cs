@@ -58,6 +58,26 @@ sealed class FileDiscovery
         return !IsOwn(path) && _patterns.Exists(p => Matches(p, segments)) && !IsExcluded(segments);
     }
 
+    /// <summary>Whether the name is left out by the configuration, or is one of the shipper's own.</summary>
+    public bool Excludes(string path) => IsOwn(path) || IsExcluded(Segments(path));
+
+    /// <summary>
+    /// Whether a rotation may have given <paramref name="path"/> to a file called <paramref name="original"/>: in the same directory, with a number or date
+    /// behind the name or before its extension.
+    /// </summary>
+    public static bool IsRotatedName(string path, string original)
+    {
+        if (Path.GetDirectoryName(path) != Path.GetDirectoryName(original)) return false;
+        var (name, before, extension) = (Path.GetFileName(path), Path.GetFileName(original), Path.GetExtension(original));
+        if (name.StartsWith(before, StringComparison.Ordinal) && IsNumberOrDate(name.AsSpan(before.Length))) return true;
+        var stem = before[..^extension.Length];
+        return extension.Length > 0 && name.StartsWith(stem, StringComparison.Ordinal) && name.EndsWith(extension, StringComparison.Ordinal)
+            && name.Length > before.Length && IsNumberOrDate(name.AsSpan(stem.Length, name.Length - before.Length));
+
+        static bool IsNumberOrDate(ReadOnlySpan<char> part) =>
+            part.IndexOfAnyInRange('0', '9') >= 0 && part.IndexOfAnyExcept("0123456789-._:TZ") < 0;
+    }
+
     /// <summary>All plain files of a directory by identity, whatever their names.</summary>
     public static Dictionary<FileKey, FoundFile> FilesIn(string directory)
     {

@@ -133,6 +133,9 @@ sealed class FileTailer : IDisposable
     /// <summary>When bytes were last found or the size last changed; orders the files whose handles may be closed.</summary>
     public long LastChangeTicks { get; private set; }
 
+    /// <summary>The youngest birth in the file's directory when the file was first seen; what is younger was made since. 0 where unknown.</summary>
+    public long NeighboursBornNanos { get; set; }
+
     public bool IsOpen => _handle is not null;
 
     /// <summary>Nothing to read: at the end, or before a line that has no end yet.</summary>
@@ -155,6 +158,7 @@ sealed class FileTailer : IDisposable
             Size = entry.Offset,
             IsRestored = true,
             IsInCheckpoint = true,
+            NeighboursBornNanos = entry.NeighboursBornNanos,
             AbsentSinceMillis = entry.AbsentSinceMillis,
         };
 
@@ -172,10 +176,11 @@ sealed class FileTailer : IDisposable
             HeadHash = HeadHash,
             _readOffset = offset,
             _readMarker = marker,
+            NeighboursBornNanos = NeighboursBornNanos,
         };
 
     public CheckpointEntry ToEntry(EntryState state) =>
-        new(Key.Device, Key.Inode, BirthNanos, Path, MatchedPath, FileId!.Value, Generation, AckedOffset, AckedMarker, HeadLength, HeadHash, state, AbsentSinceMillis);
+        new(Key.Device, Key.Inode, BirthNanos, Path, MatchedPath, FileId!.Value, Generation, AckedOffset, AckedMarker, HeadLength, HeadHash, state, AbsentSinceMillis, NeighboursBornNanos);
 
     public void MoveTo(string path, string? matchedPath = null)
     {
@@ -232,10 +237,34 @@ sealed class FileTailer : IDisposable
 
     void Reopened(long nowTicks)
     {
+        FixIdentity();
         _hasMore = true;
         _seenSize = -1;
         IsRestored = false;
         LastChangeTicks = nowTicks;
+    }
+
+    /// <summary>
+    /// Fixes the file id as soon as there is a first whole line, also while nothing may be read: should the file be emptied or renamed before its turn
+    /// comes, its beginning finds it again.
+    /// </summary>
+    public void FixIdentity()
+    {
+        if (FileId is not null || _handle is null) return;
+        Span<byte> bytes = stackalloc byte[FileIdentity.MaxHeadBytes];
+        var head = bytes[..ReadAt(_handle, bytes, 0)];
+        var lines = head[..(head.LastIndexOf((byte)'\n') + 1)];
+        if (lines.IsEmpty) return;
+        FixFileId(lines[..lines.IndexOf((byte)'\n')]);
+        HeadLength = lines.Length;
+        HeadHash = FileIdentity.Hash(lines);
+    }
+
+    bool HasItsHead()
+    {
+        Span<byte> bytes = stackalloc byte[FileIdentity.MaxHeadBytes];
+        var head = bytes[..HeadLength];
+        return ReadAt(_handle!, head, 0) == HeadLength && FileIdentity.Hash(head) == HeadHash;
     }
 
     /// <summary>Gives the open file away.</summary>
@@ -271,6 +300,8 @@ sealed class FileTailer : IDisposable
         Size = status.Size;
         if (!_hasMore && status.Size == _seenSize && status.ModifiedNanos == _seenModified) return TailResult.Nothing;
 
+        // Before the first read there are no bytes before the offset to compare.
+        if (_readOffset < HeadLength && !HasItsHead()) return TailResult.Truncated;
         _seenSize = status.Size;
         _seenModified = status.ModifiedNanos;
         if (_longLine is not null)

@@ -164,7 +164,7 @@ public sealed class ShipperPipeline : IDisposable
         _metrics.Show([.. _files.Tailers.Select(t => new FileProgress(t.Path, t.FileId, t.AckedOffset, t.ReadOffset, t.Size, t.TornBytes))]);
     }
 
-    void AcknowledgeBatches()
+    internal void AcknowledgeBatches()
     {
         while (_failure is null && _inFlight.TryPeek(out var batch) && batch.Write.IsCompleted)
         {

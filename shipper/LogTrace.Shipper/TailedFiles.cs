@@ -1,4 +1,3 @@
-using LogTrace.Transport;
 using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
 
@@ -12,6 +11,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
 {
     // Inodes are reused soon after a deletion; what is older only raises the floor of generations.
     const int MaxGone = 1_000;
+    const int MaxNames = 10_000;
 
     // A file that changed this recently is looked at on every poll, others when files are looked for.
     static readonly TimeSpan WarmFor = TimeSpan.FromSeconds(10);
@@ -23,6 +23,8 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
     readonly Dictionary<FileKey, long> _compressed = [];
     readonly OrderedDictionary<FileKey, int> _gone = [];
     readonly HashSet<string> _reported = [];
+    readonly Dictionary<string, long> _directories = [];
+    readonly Dictionary<string, long> _names = [];
     readonly Dictionary<string, Dictionary<FileKey, FoundFile>> _siblings = [];
     List<FileTailer> _list = [];
     int _generationFloor;
@@ -30,8 +32,10 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
     long _nextAbsentSearch;
 
     /// <summary>A file that begins like one that is being read, while it is not clear yet whether it is a copy.</summary>
-    sealed class Suspect(FileTailer original, long size, long sinceTicks)
+    sealed class Suspect(FileTailer original, string path, long size, long sinceTicks)
     {
+        public string Path => path;
+
         public FileTailer Original => original;
 
         public long Size { get; set; } = size;
@@ -52,6 +56,8 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         foreach (var entry in checkpoint.Files)
         {
             var tailer = FileTailer.Restore(entry, options.MaxLineBytes);
+            if (entry.NeighboursBornNanos > 0 && _names.Count < MaxNames)
+                _names[entry.MatchedPath] = Math.Min(entry.NeighboursBornNanos, _names.GetValueOrDefault(entry.MatchedPath, long.MaxValue));
             if (entry.State == EntryState.Present) _tailers[tailer.Key] = tailer;
             else _emptied.Add((tailer, 0));
         }
@@ -101,9 +107,10 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         if (searchAbsent) _nextAbsentSearch = time.GetTimestamp() + Ticks(AbsentSearchInterval);
         foreach (var tailer in _tailers.Values.Where(t => !here.Contains(t.Key)).ToList()) Follow(tailer, searchAbsent);
         foreach (var file in unknown) Admit(file);
-        foreach (var key in _suspects.Keys.Where(k => !here.Contains(k)).ToList()) _suspects.Remove(key);
+        foreach (var (key, _) in _suspects.Where(s => !here.Contains(s.Key) && FileStatus.OfPath(s.Value.Path)?.Key != s.Key).ToList()) _suspects.Remove(key);
         foreach (var key in _compressed.Keys.Where(k => !here.Contains(k)).ToList()) _compressed.Remove(key);
         SettleEmptied();
+        FindRotatedUnseen();
         foreach (var (directory, reason) in discovery.Unreadable) Report(directory, reason);
         _list = [.. _tailers.Values.Where(t => t.AbsentSinceMillis == 0)];
     }
@@ -157,6 +164,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         var next = new FileTailer(file.Status.Key, file.Status.BirthNanos, file.Path, file.MatchedPath, NextGeneration(file.Status.Key), options.MaxLineBytes);
         next.Attach(handle, file, time.GetTimestamp());
         next.IsDeleted = tailer.IsDeleted;
+        next.NeighboursBornNanos = tailer.NeighboursBornNanos;
         _tailers[file.Status.Key] = next;
         if (tailer.FileId is not null) _emptied.Add((tailer, _searches));
     }
@@ -166,6 +174,8 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
     {
         if (tailer.IsOpen || status.MayBeBornAt(tailer.BirthNanos)) return true;
         Bury(tailer);
+        // Copied, then deleted, all unseen: a file of another name that holds the same long beginning goes on for it.
+        if (tailer.FileId is not null && HasLongHead(tailer)) _emptied.Add((tailer, _searches));
         return false;
     }
 
@@ -175,6 +185,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         tailer.MoveTo(file.Path, file.MatchedPath);
         tailer.AbsentSinceMillis = 0;
         tailer.Saw(file.Status);
+        tailer.FixIdentity();
         if (tailer.IsRestored) TryOpen(tailer);
     }
 
@@ -275,6 +286,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         _suspects.Remove(file.Status.Key);
         logger.Found(file.Path);
         var tailer = new FileTailer(file.Status.Key, file.Status.BirthNanos, file.Path, file.MatchedPath, NextGeneration(file.Status.Key), options.MaxLineBytes);
+        tailer.NeighboursBornNanos = KnownSince(file.MatchedPath);
         tailer.Attach(handle, file, time.GetTimestamp());
         _tailers.Add(file.Status.Key, tailer);
     }
@@ -284,7 +296,8 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         // The copy that a rotation made before it emptied the original.
         foreach (var entry in _emptied)
         {
-            if (!entry.Tailer.Recognises(handle, file.Status.Size)) continue;
+            var wasDeleted = !_tailers.TryGetValue(entry.Tailer.Key, out var next) || next.Generation <= entry.Tailer.Generation;
+            if ((wasDeleted && entry.Tailer.MatchedPath == file.Path) || !entry.Tailer.Recognises(handle, file.Status.Size)) continue;
             _emptied.Remove(entry);
             Continue(entry.Tailer, file, handle);
             return true;
@@ -316,8 +329,8 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         var now = time.GetTimestamp();
         if (!_suspects.TryGetValue(file.Status.Key, out var suspect))
         {
-            if (OriginalOf(head) is not { } original) return false;
-            _suspects.Add(file.Status.Key, new Suspect(original, file.Status.Size, now));
+            if (OriginalOf(file, head) is not { } original) return false;
+            _suspects.Add(file.Status.Key, new Suspect(original, file.Path, file.Status.Size, now));
             handle.Dispose();
             return true;
         }
@@ -335,7 +348,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         }
 
         // A long equal beginning is no coincidence; a short one (a line "started", say) may be, and then both files count.
-        if (of.HeadLength < FileIdentity.MaxHeadBytes) return false;
+        if (!HasLongHead(of)) return false;
         var offset = Math.Min(of.AckedOffset, LineStartBefore(handle, file.Status.Size));
         if (FileTailer.MarkerAt(handle, offset) is not { } at || at != MarkerOf(of, offset)) return false;
         var copy = of.CopyAt(file, offset, at);
@@ -347,12 +360,16 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         return true;
     }
 
-    FileTailer? OriginalOf(ReadOnlySpan<byte> head)
+    static bool HasLongHead(FileTailer tailer) => tailer.HeadLength >= FileIdentity.MaxHeadBytes;
+
+    FileTailer? OriginalOf(FoundFile file, ReadOnlySpan<byte> head)
     {
         var hashes = new Dictionary<int, UInt128>();
         foreach (var tailer in _tailers.Values)
         {
             if (tailer.HeadLength == 0 || tailer.HeadLength > head.Length) continue;
+            // A deleted name that is made again is a new file, whatever is in it.
+            if ((tailer.IsDeleted || tailer.AbsentSinceMillis != 0) && tailer.MatchedPath == file.Path) continue;
             if (!hashes.TryGetValue(tailer.HeadLength, out var hash)) hashes[tailer.HeadLength] = hash = FileIdentity.Hash(head[..tailer.HeadLength]);
             if (hash == tailer.HeadHash) return tailer;
         }
@@ -417,6 +434,34 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         }
 
         return false;
+    }
+
+    // The youngest birth in the directory when a file of this name was first seen.
+    long KnownSince(string matchedPath)
+    {
+        if (_names.TryGetValue(matchedPath, out var known)) return known;
+        var youngest = Siblings(matchedPath).Values.Select(f => f.Status.BirthNanos).DefaultIfEmpty().Max();
+        if (youngest > 0 && _names.Count < MaxNames) _names.Add(matchedPath, youngest);
+        return youngest;
+    }
+
+    // Made, filled and renamed out of the patterns since the last search, or while the shipper was down: it has a rotated name of a file that is known, was
+    // made after everything that lay there when that file was first seen, and is no copy of anything. What is older was rotated away before: nobody asked for it.
+    void FindRotatedUnseen()
+    {
+        foreach (var directory in _names.Keys.GroupBy(path => Path.GetDirectoryName(path)!))
+        {
+            if (FileStatus.OfPath(directory.Key) is not { } status) continue;
+            if (_directories.TryGetValue(directory.Key, out var changed) && changed == status.ModifiedNanos) continue;
+            _directories[directory.Key] = status.ModifiedNanos;
+            foreach (var file in Siblings(directory.First()).Values)
+            {
+                if (_tailers.ContainsKey(file.Status.Key) || discovery.Covers(file.Path) || discovery.Excludes(file.Path)) continue;
+                var original = directory.FirstOrDefault(path => file.Status.BirthNanos > _names[path] && FileDiscovery.IsRotatedName(file.Path, path));
+                if (original is not null) Admit(file with { MatchedPath = original });
+                if (_suspects.ContainsKey(file.Status.Key)) _directories.Remove(directory.Key); // looked at again
+            }
+        }
     }
 
     int NextGeneration(FileKey key)

@@ -1,3 +1,4 @@
+using System.Text;
 using LogTrace.Transport;
 
 namespace LogTrace.Tests.Shipper;
@@ -11,7 +12,7 @@ public sealed record Delivered(SourceFile Source, long Offset, string Text, stri
 /// </summary>
 public sealed class CollectingWriter : IRecordWriter
 {
-    readonly Queue<(RecordBatch Batch, TaskCompletionSource<IReadOnlyList<RefusedLine>> Done)> _held = [];
+    readonly List<(RecordBatch Batch, TaskCompletionSource<IReadOnlyList<RefusedLine>> Done)> _held = [];
 
     /// <summary>Everything that arrived, repeats included.</summary>
     public List<Delivered> Lines { get; } = [];
@@ -33,7 +34,7 @@ public sealed class CollectingWriter : IRecordWriter
     {
         Batches++;
         var done = new TaskCompletionSource<IReadOnlyList<RefusedLine>>(TaskCreationOptions.RunContinuationsAsynchronously);
-        _held.Enqueue((batch, done));
+        _held.Add((batch, done));
         if (IsDown) FailAll();
         else if (!IsHeld) Release();
         return done.Task;
@@ -42,39 +43,55 @@ public sealed class CollectingWriter : IRecordWriter
     /// <summary>Takes the oldest waiting batches.</summary>
     public void Release(int batches = int.MaxValue)
     {
-        while (batches-- > 0 && _held.TryDequeue(out var held))
-        {
-            var refused = new List<RefusedLine>();
-            foreach (var line in held.Batch.Lines)
-            {
-                var bytes = held.Batch.Span(line);
-                var text = System.Text.Encoding.UTF8.GetString(bytes);
-                if (Refuses(text)) refused.Add(new RefusedLine(line.Source, line.Offset, bytes.ToArray(), "refused"));
-                else Lines.Add(new Delivered(line.Source, line.Offset, text, System.Text.Encoding.UTF8.GetString(held.Batch.Key(line)), line.Source.RecordIdAt(line.Offset, bytes)));
-            }
-
-            held.Batch.Dispose();
-            held.Done.SetResult(refused);
-        }
+        while (batches-- > 0 && _held.Count > 0) ReleaseAt(0);
     }
 
-    /// <summary>Fails all waiting batches; with <paramref name="arrived"/> the first of them got through all the same.</summary>
+    /// <summary>Takes one of the waiting batches, out of turn.</summary>
+    public void ReleaseAt(int index)
+    {
+        var (batch, done) = _held[index];
+        _held.RemoveAt(index);
+        done.SetResult(Take(batch));
+    }
+
+    /// <summary>Fails all waiting batches; the first <paramref name="arrived"/> of them got through all the same.</summary>
     public void FailAll(int arrived = 0)
     {
-        while (_held.TryDequeue(out var held))
+        foreach (var (batch, done) in _held)
         {
-            if (arrived-- > 0)
-            {
-                foreach (var line in held.Batch.Lines)
-                {
-                    var bytes = held.Batch.Span(line);
-                    Lines.Add(new Delivered(line.Source, line.Offset, System.Text.Encoding.UTF8.GetString(bytes), "", line.Source.RecordIdAt(line.Offset, bytes)));
-                }
-            }
-
-            held.Batch.Dispose();
-            held.Done.SetException(new TransportUnavailableException("the other side is down"));
+            if (arrived-- > 0) Take(batch);
+            else batch.Dispose();
+            done.SetException(new TransportUnavailableException("the other side is down"));
         }
+
+        _held.Clear();
+    }
+
+    /// <summary>The sender is gone: of what waits, the first <paramref name="arrived"/> batches got through.</summary>
+    public void Forget(int arrived = 0)
+    {
+        foreach (var (batch, _) in _held)
+        {
+            if (arrived-- > 0) Take(batch);
+            else batch.Dispose();
+        }
+
+        _held.Clear();
+    }
+
+    List<RefusedLine> Take(RecordBatch batch)
+    {
+        var refused = new List<RefusedLine>();
+        foreach (var line in batch.Lines)
+        {
+            var bytes = batch.Span(line);
+            var text = Encoding.UTF8.GetString(bytes);
+            if (Refuses(text)) refused.Add(new RefusedLine(line.Source, line.Offset, bytes.ToArray(), "refused"));
+            else Lines.Add(new Delivered(line.Source, line.Offset, text, Encoding.UTF8.GetString(batch.Key(line)), line.Source.RecordIdAt(line.Offset, bytes)));
+        }
+
+        batch.Dispose();
+        return refused;
     }
 
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;

@@ -112,6 +112,7 @@ public sealed class ShipperRig : IDisposable
 
     public void Stop()
     {
+        Pipeline.AcknowledgeBatches();
         Pipeline.SaveCheckpoint().Should().BeTrue();
         Crash();
     }
@@ -122,6 +123,10 @@ public sealed class ShipperRig : IDisposable
         _pipeline?.Dispose();
         _pipeline = null;
     }
+
+    public Checkpoint? Saved => CheckpointFile.TryRead(Options.StateDirectory);
+
+    public string[] DeadLetters => File.Exists(Options.DeadLetterPath) ? File.ReadAllLines(Options.DeadLetterPath) : [];
 
     public void Dispose()
     {
