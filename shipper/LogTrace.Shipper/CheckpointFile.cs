@@ -30,10 +30,9 @@ public enum EntryState
 /// <param name="HeadHash">Hash of the prefix.</param>
 /// <param name="State">Where the bytes are.</param>
 /// <param name="AbsentSinceMillis">Since when the file has not been seen, in milliseconds since the epoch; 0 while it is there.</param>
-/// <param name="NeighboursBornNanos">The youngest birth in the file's directory when it was first seen; 0 where unknown.</param>
 public sealed record CheckpointEntry(
     ulong Device, ulong Inode, long BirthNanos, string Path, string MatchedPath, UInt128 FileId, int Generation,
-    long Offset, UInt128 Marker, int HeadLength, UInt128 HeadHash, EntryState State, long AbsentSinceMillis, long NeighboursBornNanos);
+    long Offset, UInt128 Marker, int HeadLength, UInt128 HeadHash, EntryState State, long AbsentSinceMillis);
 
 /// <summary>An inode whose file is gone, and the last generation it had: a file that gets the inode next must not be taken for it.</summary>
 public readonly record struct GoneFile(ulong Device, ulong Inode, int Generation);
@@ -52,6 +51,12 @@ public sealed record Checkpoint
 
     /// <summary>Inodes of files that are gone, the oldest first.</summary>
     public IReadOnlyList<GoneFile> Gone { get; init; } = [];
+
+    /// <summary>
+    /// For each name that a pattern matched, the youngest birth in its directory when the name was first seen, in nanoseconds since the epoch: what is younger
+    /// and has a rotated form of the name was made since.
+    /// </summary>
+    public IReadOnlyDictionary<string, long> KnownNames { get; init; } = new Dictionary<string, long>();
 
     /// <summary>First generation for inodes that nothing is known about: above all that were forgotten.</summary>
     public int GenerationFloor { get; init; }
@@ -213,6 +218,9 @@ public sealed class CheckpointFile : IDisposable
         json.WriteNumber("nul_bytes", counts.NulBytes);
         json.WriteNumber("lost_bytes", counts.LostBytes);
         json.WriteNumber("generation_floor", checkpoint.GenerationFloor);
+        json.WriteStartObject("known_names");
+        foreach (var (path, born) in checkpoint.KnownNames) json.WriteNumber(path, born);
+        json.WriteEndObject();
         json.WriteStartArray("gone");
         foreach (var gone in checkpoint.Gone)
         {
@@ -235,7 +243,6 @@ public sealed class CheckpointFile : IDisposable
             json.WriteNumber("device", file.Device);
             json.WriteNumber("inode", file.Inode);
             json.WriteNumber("birth_ns", file.BirthNanos);
-            json.WriteNumber("neighbours_born_ns", file.NeighboursBornNanos);
             json.WriteString("marker", Hex(file.Marker));
             json.WriteNumber("head_length", file.HeadLength);
             json.WriteString("head", Hex(file.HeadHash));
@@ -309,6 +316,7 @@ public sealed class CheckpointFile : IDisposable
             Sequence = Number("sequence"),
             GenerationFloor = (int)Number("generation_floor"),
             Gone = gone,
+            KnownNames = header.GetProperty("known_names").EnumerateObject().ToDictionary(name => name.Name, name => name.Value.GetInt64()),
             Counts = new ShipperCounts
             {
                 ReadLines = Number("read_lines"),
@@ -341,7 +349,6 @@ public sealed class CheckpointFile : IDisposable
             entry.GetProperty("head_length").GetInt32(),
             FromHex(entry.GetProperty("head")),
             entry.TryGetProperty("state", out _) ? EntryState.Emptied : EntryState.Present,
-            entry.TryGetProperty("absent_since_ms", out var absent) ? absent.GetInt64() : 0,
-            entry.GetProperty("neighbours_born_ns").GetInt64());
+            entry.TryGetProperty("absent_since_ms", out var absent) ? absent.GetInt64() : 0);
     }
 }

@@ -133,9 +133,6 @@ sealed class FileTailer : IDisposable
     /// <summary>When bytes were last found or the size last changed; orders the files whose handles may be closed.</summary>
     public long LastChangeTicks { get; private set; }
 
-    /// <summary>The youngest birth in the file's directory when the file was first seen; what is younger was made since. 0 where unknown.</summary>
-    public long NeighboursBornNanos { get; set; }
-
     public bool IsOpen => _handle is not null;
 
     /// <summary>Nothing to read: at the end, or before a line that has no end yet.</summary>
@@ -158,7 +155,6 @@ sealed class FileTailer : IDisposable
             Size = entry.Offset,
             IsRestored = true,
             IsInCheckpoint = true,
-            NeighboursBornNanos = entry.NeighboursBornNanos,
             AbsentSinceMillis = entry.AbsentSinceMillis,
         };
 
@@ -176,11 +172,10 @@ sealed class FileTailer : IDisposable
             HeadHash = HeadHash,
             _readOffset = offset,
             _readMarker = marker,
-            NeighboursBornNanos = NeighboursBornNanos,
         };
 
     public CheckpointEntry ToEntry(EntryState state) =>
-        new(Key.Device, Key.Inode, BirthNanos, Path, MatchedPath, FileId!.Value, Generation, AckedOffset, AckedMarker, HeadLength, HeadHash, state, AbsentSinceMillis, NeighboursBornNanos);
+        new(Key.Device, Key.Inode, BirthNanos, Path, MatchedPath, FileId!.Value, Generation, AckedOffset, AckedMarker, HeadLength, HeadHash, state, AbsentSinceMillis);
 
     public void MoveTo(string path, string? matchedPath = null)
     {
@@ -191,11 +186,10 @@ sealed class FileTailer : IDisposable
     }
 
     /// <summary>A look from outside: says whether reading would find something new. Costs nothing but the comparison.</summary>
-    public void Saw(FileStatus status)
-    {
-        if (status.Size == _seenSize && status.ModifiedNanos == _seenModified) return;
-        _hasMore = true;
-    }
+    public void Saw(FileStatus status) => _hasMore |= status.Size != _seenSize || status.ModifiedNanos != _seenModified;
+
+    /// <summary>Whether the bytes that were read are still in the open file; asked of files that changed while nothing may be read.</summary>
+    public bool IsIntact(long size) => size >= _readOffset && MarkerAt(_handle!, _readOffset) == _readMarker && (_readOffset >= HeadLength || HasItsHead());
 
     /// <summary>Whether an open file begins with the bytes of this one and has the same bytes before the acknowledged offset.</summary>
     public bool Recognises(SafeFileHandle handle, long size)

@@ -64,4 +64,7 @@ static partial class ShipperLog
 
     [LoggerMessage(24, LogLevel.Warning, "{Batches} batches were not acknowledged within {Limit}; their lines are sent again at the next start")]
     public static partial void DrainLimitReached(this ILogger logger, int batches, TimeSpan limit);
+
+    [LoggerMessage(25, LogLevel.Warning, "{Sentence}")]
+    public static partial void TransportSays(this ILogger logger, string sentence);
 }

@@ -52,12 +52,11 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
     public void Restore(Checkpoint checkpoint)
     {
         _generationFloor = checkpoint.GenerationFloor;
+        foreach (var (path, born) in checkpoint.KnownNames) _names[path] = born;
         foreach (var gone in checkpoint.Gone) _gone[new FileKey(gone.Device, gone.Inode)] = gone.Generation;
         foreach (var entry in checkpoint.Files)
         {
             var tailer = FileTailer.Restore(entry, options.MaxLineBytes);
-            if (entry.NeighboursBornNanos > 0 && _names.Count < MaxNames)
-                _names[entry.MatchedPath] = Math.Min(entry.NeighboursBornNanos, _names.GetValueOrDefault(entry.MatchedPath, long.MaxValue));
             if (entry.State == EntryState.Present) _tailers[tailer.Key] = tailer;
             else _emptied.Add((tailer, 0));
         }
@@ -75,6 +74,8 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         {
             Files = files,
             Gone = [.. _gone.Select(g => new GoneFile(g.Key.Device, g.Key.Inode, g.Value))],
+            // Names without a file are kept in memory only: dated names would pile up.
+            KnownNames = _tailers.Values.Select(t => t.MatchedPath).Distinct().Where(_names.ContainsKey).ToDictionary(path => path, path => _names[path]),
             GenerationFloor = _generationFloor,
         };
     }
@@ -164,7 +165,6 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         var next = new FileTailer(file.Status.Key, file.Status.BirthNanos, file.Path, file.MatchedPath, NextGeneration(file.Status.Key), options.MaxLineBytes);
         next.Attach(handle, file, time.GetTimestamp());
         next.IsDeleted = tailer.IsDeleted;
-        next.NeighboursBornNanos = tailer.NeighboursBornNanos;
         _tailers[file.Status.Key] = next;
         if (tailer.FileId is not null) _emptied.Add((tailer, _searches));
     }
@@ -187,6 +187,15 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         tailer.Saw(file.Status);
         tailer.FixIdentity();
         if (tailer.IsRestored) TryOpen(tailer);
+        else CheckIntact(tailer, file.Status);
+    }
+
+    // Reading notices this too, but not while the other side is down.
+    void CheckIntact(FileTailer tailer, FileStatus status)
+    {
+        if (!tailer.IsOpen || tailer.IsAtEnd || tailer.IsIntact(status.Size)) return;
+        var handle = tailer.Detach()!;
+        Replace(tailer, handle, new FoundFile(tailer.Path, tailer.MatchedPath, FileStatus.OfHandle(handle)));
     }
 
     // No pattern names the file any more.
@@ -196,6 +205,9 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         {
             var status = tailer.Status();
             tailer.Saw(status);
+            tailer.FixIdentity();
+            CheckIntact(tailer, status);
+            if (!tailer.IsOpen) return; // its successor is followed from the next search on
             if (status.Links > 0)
             {
                 if (tailer.CurrentPath() is { } path && path != tailer.Path)
@@ -286,7 +298,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         _suspects.Remove(file.Status.Key);
         logger.Found(file.Path);
         var tailer = new FileTailer(file.Status.Key, file.Status.BirthNanos, file.Path, file.MatchedPath, NextGeneration(file.Status.Key), options.MaxLineBytes);
-        tailer.NeighboursBornNanos = KnownSince(file.MatchedPath);
+        LearnName(file.MatchedPath);
         tailer.Attach(handle, file, time.GetTimestamp());
         _tailers.Add(file.Status.Key, tailer);
     }
@@ -436,13 +448,12 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         return false;
     }
 
-    // The youngest birth in the directory when a file of this name was first seen.
-    long KnownSince(string matchedPath)
+    // With the youngest birth in the directory at this moment.
+    void LearnName(string matchedPath)
     {
-        if (_names.TryGetValue(matchedPath, out var known)) return known;
+        if (_names.ContainsKey(matchedPath) || _names.Count >= MaxNames) return;
         var youngest = Siblings(matchedPath).Values.Select(f => f.Status.BirthNanos).DefaultIfEmpty().Max();
-        if (youngest > 0 && _names.Count < MaxNames) _names.Add(matchedPath, youngest);
-        return youngest;
+        if (youngest > 0) _names.Add(matchedPath, youngest);
     }
 
     // Made, filled and renamed out of the patterns since the last search, or while the shipper was down: it has a rotated name of a file that is known, was

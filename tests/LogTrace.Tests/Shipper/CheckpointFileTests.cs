@@ -8,7 +8,7 @@ public sealed class CheckpointFileTests : IDisposable
 {
     readonly TempFolder _folder = new();
 
-    static readonly CheckpointEntry Entry = new(1, ulong.MaxValue, -5, "/logs/a \"b\".log", "/logs/c.log", UInt128.MaxValue, 3, 1L << 40, 7, 1024, 9, EntryState.Emptied, 77, 99);
+    static readonly CheckpointEntry Entry = new(1, ulong.MaxValue, -5, "/logs/a \"b\".log", "/logs/c.log", UInt128.MaxValue, 3, 1L << 40, 7, 1024, 9, EntryState.Emptied, 77);
 
     public void Dispose() => _folder.Dispose();
 
@@ -17,6 +17,7 @@ public sealed class CheckpointFileTests : IDisposable
         Counts = new ShipperCounts { ReadLines = lines, ReadBytes = 2, ShippedLines = 3, ShippedBytes = 4, SetAsideLines = 5, SetAsideBytes = 6, BlankLines = 7, BlankBytes = 8, NulBytes = 9, LostBytes = 10 },
         Files = [Entry, Entry with { Path = "/b", MatchedPath = "/b", State = EntryState.Present, AbsentSinceMillis = 0 }],
         Gone = [new GoneFile(1, 2, 3), new GoneFile(4, 5, 6)],
+        KnownNames = new Dictionary<string, long> { ["/logs/c.log"] = 5 },
         GenerationFloor = 12,
     };
 
