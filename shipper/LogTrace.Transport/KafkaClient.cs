@@ -1,0 +1,51 @@
+using Confluent.Kafka;
+
+namespace LogTrace.Transport;
+
+/// <summary>What producer, consumer and administration have in common. Nothing that works without Kafka may refer to it.</summary>
+static class KafkaClient
+{
+    public static Dictionary<string, string> Configure(KafkaOptions options)
+    {
+        var config = new Dictionary<string, string>(options.OrThrow().Properties)
+        {
+            ["bootstrap.servers"] = options.Brokers,
+            ["security.protocol"] = options.Security,
+        };
+        Add("client.id", config.ContainsKey("client.id") ? null : "logtrace");
+        Add("sasl.mechanism", options.SaslMechanism);
+        Add("sasl.username", options.SaslUser);
+        Add("sasl.password", options.SaslPassword);
+        Add("ssl.ca.location", options.CaFile);
+        // An outage of minutes must not be followed by minutes of waiting: the default doubles up to 10 s.
+        if (!config.ContainsKey("reconnect.backoff.max.ms")) config["reconnect.backoff.max.ms"] = "2000";
+        return config;
+
+        void Add(string key, string? value)
+        {
+            if (value is not null) config[key] = value;
+        }
+    }
+
+    /// <summary>librdkafka logs every failed connection; what matters of it arrives at the error handler too, and is said once.</summary>
+    public static void DropLog(LogMessage message)
+    {
+    }
+}
+
+/// <summary>Says once that something does not work, and once that it works again, however often either is noticed. Thread-safe.</summary>
+sealed class KafkaState(Action<string>? report)
+{
+    int _down;
+
+    public void Down(string what)
+    {
+        if (Interlocked.Exchange(ref _down, 1) == 0) report?.Invoke(what);
+    }
+
+    public void Up(string what)
+    {
+        // Read first: this is called for every batch.
+        if (Volatile.Read(ref _down) != 0 && Interlocked.Exchange(ref _down, 0) != 0) report?.Invoke(what);
+    }
+}

@@ -1,0 +1,115 @@
+using Confluent.Kafka;
+using Confluent.Kafka.Admin;
+
+namespace LogTrace.Transport;
+
+/// <summary>Creates and deletes the topic of the records.</summary>
+public static class KafkaTopic
+{
+    static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
+
+    /// <summary>
+    /// Creates the topic if it is absent: replication 3 with at least 2 in sync where there are three brokers or more, else as many as there
+    /// are; an out-of-sync replica never becomes leader. An existing topic is left as it is.
+    /// </summary>
+    /// <returns>True when it was created, false when it was there.</returns>
+    /// <exception cref="TransportUnavailableException">Kafka cannot be reached or refused; retry is safe.</exception>
+    public static async Task<bool> EnsureAsync(KafkaOptions options, CancellationToken cancellationToken = default)
+    {
+        using var admin = Open(options);
+        try
+        {
+            // Metadata is only to be had synchronously.
+            var brokers = await Task.Run(() => admin.GetMetadata(Patience).Brokers.Count, cancellationToken).ConfigureAwait(false);
+            var replication = Math.Clamp(brokers, 1, 3);
+            await admin.CreateTopicsAsync(
+            [
+                new TopicSpecification
+                {
+                    Name = options.Topic,
+                    NumPartitions = options.Partitions,
+                    ReplicationFactor = (short)replication,
+                    Configs = new Dictionary<string, string>
+                    {
+                        ["min.insync.replicas"] = replication == 3 ? "2" : "1",
+                        ["unclean.leader.election.enable"] = "false",
+                        // Retention must count from now, not from the time a record was logged: old files can be imported.
+                        ["message.timestamp.type"] = "LogAppendTime",
+                    },
+                },
+            ], new CreateTopicsOptions { OperationTimeout = Patience, RequestTimeout = Patience }).WaitAsync(cancellationToken).ConfigureAwait(false);
+            return true;
+        }
+        catch (CreateTopicsException e) when (e.Results.All(result => result.Error.Code == ErrorCode.TopicAlreadyExists))
+        {
+            return false;
+        }
+        catch (KafkaException e)
+        {
+            throw new TransportUnavailableException($"The topic {options.Topic} could not be created at {options.Brokers}: {Reason(e)}.", e);
+        }
+    }
+
+    /// <summary>Deletes the topic with all that is in it; nothing happens when it is absent.</summary>
+    /// <exception cref="TransportUnavailableException">Kafka cannot be reached or refused; retry is safe.</exception>
+    public static async Task DeleteAsync(KafkaOptions options, CancellationToken cancellationToken = default)
+    {
+        using var admin = Open(options);
+        try
+        {
+            await admin.DeleteTopicsAsync([options.Topic], new DeleteTopicsOptions { OperationTimeout = Patience, RequestTimeout = Patience })
+                .WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (DeleteTopicsException e) when (e.Results.All(result => result.Error.Code == ErrorCode.UnknownTopicOrPart))
+        {
+            // Somebody was quicker.
+        }
+        catch (KafkaException e)
+        {
+            throw new TransportUnavailableException($"The topic {options.Topic} could not be deleted at {options.Brokers}: {Reason(e)}.", e);
+        }
+    }
+
+    /// <summary>The topic's own limit for a message; null when it cannot be learnt (not reachable, not allowed, not known to this broker).</summary>
+    internal static async Task<int?> MaxMessageBytesAsync(KafkaOptions options)
+    {
+        using var admin = Open(options);
+        try
+        {
+            var described = await admin.DescribeConfigsAsync([new ConfigResource { Type = ResourceType.Topic, Name = options.Topic }],
+                new DescribeConfigsOptions { RequestTimeout = TimeSpan.FromSeconds(2) }).ConfigureAwait(false);
+            return described[0].Entries.TryGetValue("max.message.bytes", out var entry) && int.TryParse(entry.Value, out var limit) ? limit : null;
+        }
+        catch (KafkaException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>The id that a topic keeps for its life, so that one of the same name made later is another; null with brokers that have none.</summary>
+    /// <exception cref="KafkaException">It could not be asked.</exception>
+    internal static async Task<string?> IdAsync(KafkaOptions options)
+    {
+        using var admin = Open(options);
+        try
+        {
+            var described = await admin.DescribeTopicsAsync(TopicCollection.OfTopicNames([options.Topic]),
+                new DescribeTopicsOptions { RequestTimeout = TimeSpan.FromSeconds(10) }).ConfigureAwait(false);
+            return described.TopicDescriptions[0].TopicId.ToString();
+        }
+        catch (KafkaException e) when (e.Error.Code == ErrorCode.Local_UnsupportedFeature)
+        {
+            return null;
+        }
+    }
+
+    static IAdminClient Open(KafkaOptions options) =>
+        new AdminClientBuilder(KafkaClient.Configure(options)).SetLogHandler((_, message) => KafkaClient.DropLog(message)).Build();
+
+    static string Reason(KafkaException e) => e switch
+    {
+        CreateTopicsException create => create.Results[0].Error.Reason,
+        DeleteTopicsException delete => delete.Results[0].Error.Reason,
+        _ => e.Error.Reason,
+    };
+}
