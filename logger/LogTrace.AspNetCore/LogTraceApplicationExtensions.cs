@@ -99,7 +99,7 @@ public static class LogTraceApplicationExtensions
         public Action<HttpMessageHandlerBuilder> Configure(Action<HttpMessageHandlerBuilder> next) => builder =>
         {
             next(builder);
-            builder.AdditionalHandlers.Add(new TraceHttpHandler());
+            builder.AdditionalHandlers.Add(new TraceHttpHandler { ClientName = string.IsNullOrEmpty(builder.Name) ? null : builder.Name });
         };
     }
 }

@@ -35,6 +35,12 @@ public sealed class TraceHttpHandler : DelegatingHandler
     {
     }
 
+    /// <summary>
+    /// Name of the client, which calls carry as instance_name: it names the callee also when the callee's records are lost. IHttpClientFactory's clients
+    /// have the name they were registered under. Default none.
+    /// </summary>
+    public string? ClientName { get; init; }
+
     /// <inheritdoc/>
     protected override async Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
     {
@@ -92,6 +98,7 @@ public sealed class TraceHttpHandler : DelegatingHandler
         if (TraceContext.Current is not { } scope || request.RequestUri is not { IsAbsoluteUri: true } uri) return null;
         var call = scope.BeginCall(NameOf(request.Method), uri.GetComponents(UriComponents.HttpRequestUrl, UriFormat.UriEscaped), uri.Query.TrimStart('?'));
         call.Host = string.Create(CultureInfo.InvariantCulture, $"{uri.IdnHost}:{uri.Port}");
+        call.InstanceName = ClientName;
         var sameHost = origin is not null && string.Equals(uri.IdnHost, origin.IdnHost, StringComparison.OrdinalIgnoreCase);
         TraceHeaders.Write(call, request, SetHeader, sameHost && !_innerRedirects && call.Logger.IsInternalHost(uri.IdnHost));
         return call;
