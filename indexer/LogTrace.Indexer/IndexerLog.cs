@@ -33,6 +33,9 @@ static partial class IndexerLog
     [LoggerMessage(16, LogLevel.Warning, "{Path} is no number; every stored trace is checked for its chain now")]
     public static partial void WatermarkUnreadable(ILogger logger, string path);
 
+    [LoggerMessage(18, LogLevel.Warning, "{Message}")]
+    public static partial void KafkaSays(this ILogger logger, string message);
+
     [LoggerMessage(17, LogLevel.Warning, "{Path} could not be written, so the next start checks more traces than it has to: {Message}")]
     public static partial void WatermarkNotSaved(ILogger logger, string path, string message);
 }

@@ -1,7 +1,18 @@
 using System.CommandLine;
 using LogTrace.Indexer.Chains;
+using LogTrace.Indexer.Commands;
 
-var root = new RootCommand("LogTrace: call chains from log lines.") { RebuildCommand.Create() };
+var root = new RootCommand("LogTrace: call chains out of the log lines that services write anyway.")
+{
+    DemoCommand.Create(), RunCommand.Create(), IndexCommand.Create(), ViewCommand.Create(), ChainCommand.Create(), RebuildCommand.Create(),
+};
 var parsed = root.Parse(args);
-var code = await parsed.InvokeAsync();
-return parsed.Errors.Count > 0 ? 2 : code;
+if (parsed.Errors.Count > 0)
+{
+    foreach (var error in parsed.Errors) Console.Error.WriteLine(error.Message);
+    Console.Error.WriteLine($"See: ./logtrace {(parsed.CommandResult.Command == root ? "" : parsed.CommandResult.Command.Name + " ")}--help");
+    return 2;
+}
+
+// A stop drains what is under way; how long that may take is the options' business (StopLimit), not the parser's.
+return await parsed.InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromMinutes(11) });

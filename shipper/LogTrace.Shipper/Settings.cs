@@ -40,17 +40,22 @@ public sealed class Settings
     /// <summary>Reads one section into its options. A key that does not exist is an error, because a mistyped one would silently do nothing.</summary>
     /// <exception cref="SettingsException">A key is unknown, or its value cannot be read as its type.</exception>
     public T Section<T>(string name)
-        where T : new()
+        where T : class
     {
         try
         {
-            return _configuration.GetSection(name).Get<T>(binder => binder.ErrorOnUnknownConfiguration = true) ?? new T();
+            return _configuration.GetSection(name).Get<T>(binder => binder.ErrorOnUnknownConfiguration = true) ?? Activator.CreateInstance<T>();
         }
         catch (InvalidOperationException e)
         {
             throw new SettingsException($"Section {name}: {(e.InnerException is null ? e.Message : $"{e.Message} {e.InnerException.Message}")}", e);
         }
     }
+
+    /// <summary>
+    /// The values of a list, empty when nothing says any. For lists that have a default: <see cref="Section"/> would append to it what was meant to replace it.
+    /// </summary>
+    public IReadOnlyList<string> Values(string key) => [.. _configuration.GetSection(key).GetChildren().Select(child => child.Value).OfType<string>()];
 
     /// <summary>True when file, environment or flags say anything about a section.</summary>
     public bool Has(string section) => _configuration.GetSection(section).Exists();

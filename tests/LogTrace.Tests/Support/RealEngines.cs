@@ -216,6 +216,12 @@ public sealed class RealKafkaFactAttribute : FactAttribute
     public RealKafkaFactAttribute() => Skip = RealEngines.KafkaMissing;
 }
 
+/// <summary>A test with several cases that needs a real Kafka and a real Elasticsearch.</summary>
+public sealed class RealKafkaTheoryAttribute : TheoryAttribute
+{
+    public RealKafkaTheoryAttribute() => Skip = RealEngines.KafkaMissing ?? RealEngines.ElasticsearchMissing;
+}
+
 /// <summary>A test that kills or pauses servers of its own, see <see cref="RealEngines.StartOwnAsync"/>.</summary>
 public sealed class OwnEngineFactAttribute : FactAttribute
 {

@@ -1,0 +1,308 @@
+using System.Buffers;
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using LogTrace.Indexer.Chains;
+using LogTrace.Indexer.Store;
+using LogTrace.Indexer.Viewer;
+using LogTrace.Shipper;
+using LogTrace.Transport;
+using Spectre.Console;
+
+namespace LogTrace.Indexer.Commands;
+
+/// <summary>
+/// <c>demo</c>: the sample shop under load, its log files through the pipeline, the chains in the viewer; with <c>--once</c> a fixed load, one chain and the
+/// balance. The shop is a process of its own and knows nothing of the pipeline but the folder its log files are in.
+/// </summary>
+static class DemoCommand
+{
+    static readonly string[] Services = ["gateway", "orders", "stock", "payment"];
+
+    sealed record DemoOptions
+    {
+        public bool Once { get; init; }
+        public string? Lose { get; init; }
+        public string? Kafka { get; init; }
+        public required string Directory { get; init; }
+        public int Port { get; init; }
+        public int Rate { get; init; }
+        public int Requests { get; init; }
+        public int Seed { get; init; }
+
+        /// <summary>Chains of earlier demos may be in the same store.</summary>
+        public long StartedMicros { get; } = DateTimeOffset.UtcNow.ToUnixTimeMilliseconds() * 1000;
+
+        public string Logs => Path.Combine(Directory, "logs");
+    }
+
+    public static Command Create()
+    {
+        var once = new Option<bool>("--once") { Description = "a fixed load, then one rebuilt chain and the balance of counts; exits 0 only if nothing is lost" };
+        var lose = new Option<string?>("--lose") { Description = $"throw this service's log files away before they are shipped: {string.Join(", ", Services)}" };
+        var kafka = CommonOptions.Kafka();
+        var elasticsearch = CommonOptions.Elasticsearch();
+        var data = new Option<string>("--data") { Description = "directory of the demo; emptied at the start if an earlier demo made it", DefaultValueFactory = _ => Path.Combine(CommonOptions.DefaultData, "demo") };
+        var port = CommonOptions.Port();
+        var rate = new Option<int>("--rate") { Description = "requests a second", DefaultValueFactory = _ => 50 };
+        var requests = new Option<int>("--requests") { Description = "requests in all, with --once", DefaultValueFactory = _ => 300 };
+        var seed = new Option<int>("--seed") { Description = "the same seed gives the same requests", DefaultValueFactory = _ => 1 };
+        var config = CommonOptions.Config();
+        var command = new Command("demo", "The sample shop under load, its log lines through the pipeline, its chains in a viewer.") { once, lose, kafka, elasticsearch, data, port, rate, requests, seed, config };
+        lose.AcceptOnlyFromAmong(Services);
+        command.SetAction((parsed, stop) => CommonOptions.GuardAsync(async () =>
+        {
+            var options = new DemoOptions
+            {
+                Once = parsed.GetValue(once), Lose = parsed.GetValue(lose), Kafka = parsed.GetValue(kafka), Directory = Path.GetFullPath(parsed.GetValue(data)!),
+                Port = parsed.GetValue(port), Rate = parsed.GetValue(rate), Requests = parsed.GetValue(requests), Seed = parsed.GetValue(seed),
+            };
+            // A topic and a group of the demo's own: what others have in logtrace.records is not its business, and the balance is of this run alone.
+            var topic = $"logtrace.demo-{Guid.NewGuid():n}";
+            var settings = Settings.Load(parsed.GetValue(config), CommonOptions.ConfigurationFile,
+            [
+                new("Elasticsearch:Urls:0", parsed.GetValue(elasticsearch)), new("Kafka:Brokers", options.Kafka),
+                new("Kafka:Topic", options.Kafka is null ? null : topic), new("Kafka:Group", options.Kafka is null ? null : topic),
+            ]);
+            return await RunAsync(options, settings, stop);
+        }));
+        return command;
+    }
+
+    static async Task<int> RunAsync(DemoOptions options, Settings settings, CancellationToken stop)
+    {
+        EmptyDirectory(options.Directory);
+        using var logs = CommonOptions.Logs(LogLevel.Warning);
+        await using var store = CommonOptions.Store(settings, options.Directory, logs);
+        await store.OpenAsync(stop);
+        await using IDemoPipeline pipeline = options.Kafka is null
+            ? new Embedded(options, settings, store, logs)
+            : await Full.StartAsync(options, settings, store, logs, stop);
+        await using var viewer = options.Once ? null : await ViewerHost.StartAsync(store, options.Port, logs, stop);
+        if (viewer is not null) Console.WriteLine($"viewer at {viewer.Url}, Ctrl-C stops the demo");
+
+        Console.Error.WriteLine(options.Once
+            ? $"demo: {options.Requests} requests to the shop, logs in {options.Logs}"
+            : $"demo: {options.Rate} requests a second to the shop until Ctrl-C, logs in {options.Logs}");
+        await using var shop = ChildProgram.StartShop(
+        [
+            "all", "--logs", options.Logs, "--data", Path.Combine(options.Directory, "shop"), "--port", "0", "--rate", Text(options.Rate), "--seed", Text(options.Seed),
+            .. options.Once ? ["--requests", Text(options.Requests)] : Array.Empty<string>(),
+        ]);
+        var written = Written(await RunShopAsync(shop, pipeline, stop));
+        if (stop.IsCancellationRequested && options.Once) throw new OperationCanceledException(stop);
+
+        var thrownAway = options.Lose is null ? 0 : ThrowAway(Path.Combine(options.Logs, options.Lose));
+        Console.Error.WriteLine($"demo: the shop wrote {written.ToString("N0", CultureInfo.InvariantCulture)} lines, waiting until all are stored");
+        using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(2));
+        await pipeline.WaitUntilCaughtUpAsync(limit.Token);
+        var balance = (await pipeline.StopAsync()) with { Written = written, ThrownAway = thrownAway };
+
+        if (options.Once) await PrintChainAsync(store, options, limit.Token);
+        balance.WriteTo(Console.Out);
+        return balance.Holds ? 0 : 1;
+    }
+
+    /// <summary>The shop until it has carried out its load, or until the demo is stopped; the pipeline must not end before.</summary>
+    static async Task<string> RunShopAsync(ChildProgram shop, IDemoPipeline pipeline, CancellationToken stop)
+    {
+        var ended = shop.OutputAsync(stop);
+        if (await Task.WhenAny(ended, pipeline.Running) == pipeline.Running && !stop.IsCancellationRequested)
+        {
+            await pipeline.Running;
+            throw new InvalidOperationException("the pipeline ended while the shop was running");
+        }
+
+        return stop.IsCancellationRequested ? await shop.StopAsync() : await ended;
+    }
+
+    /// <summary>Lines that the shop's loggers say they wrote.</summary>
+    static long Written(string output)
+    {
+        var line = output.Split('\n').Select(line => line.Trim()).LastOrDefault(line => line.StartsWith('{'))
+            ?? throw new InvalidOperationException($"the shop ended without its counts; it printed: {output}");
+        using var counts = JsonDocument.Parse(line);
+        var dropped = counts.RootElement.GetProperty("dropped").EnumerateObject().Sum(service => service.Value.GetInt64());
+        if (dropped > 0) Console.Error.WriteLine($"demo: the shop's loggers dropped {dropped} lines, which are not counted as written");
+        return counts.RootElement.GetProperty("written").EnumerateObject().Sum(service => service.Value.GetInt64());
+    }
+
+    static long ThrowAway(string folder)
+    {
+        var lines = 0L;
+        foreach (var file in Directory.EnumerateFiles(folder))
+        {
+            lines += File.ReadLines(file).LongCount();
+            File.Delete(file);
+        }
+
+        return lines;
+    }
+
+    /// <summary>The fullest checkout, because it shows the most; of those that lost something, if something was thrown away.</summary>
+    static async Task PrintChainAsync(ITraceStore store, DemoOptions options, CancellationToken cancellationToken)
+    {
+        var found = await store.FindChainsAsync(new TraceQuery { Service = "payment", HasErrors = false, Complete = options.Lose is null, Limit = 200, FromMicros = options.StartedMicros }, cancellationToken);
+        if (found.Count == 0) found = await store.FindChainsAsync(new TraceQuery { Limit = 200 }, cancellationToken);
+        var fullest = found.MaxBy(chain => chain.RecordCount) ?? throw new InvalidOperationException("no chain is in the store");
+        var chain = ChainBuilder.Build(fullest.TraceId, await store.GetTraceAsync(fullest.TraceId, cancellationToken));
+        Console.WriteLine($"chain {fullest.TraceId}");
+        ChainText.Draw(AnsiConsole.Console, chain);
+        Console.WriteLine();
+        var where = options.Kafka is null ? $"--data {options.Directory}" : "--elasticsearch URL";
+        Console.WriteLine($"again: ./logtrace chain {fullest.TraceId} {where}");
+        Console.WriteLine();
+
+    }
+
+    /// <summary>Deletes what an earlier demo left, and nothing else: a folder that no demo made is refused.</summary>
+    static void EmptyDirectory(string directory)
+    {
+        var marker = Path.Combine(directory, ".logtrace-demo");
+        if (Directory.Exists(directory) && Directory.EnumerateFileSystemEntries(directory).Any())
+        {
+            if (!File.Exists(marker)) throw new SettingsException($"--data {directory} has files in it that no demo made; name another directory, or an empty one.");
+            Directory.Delete(directory, recursive: true);
+        }
+
+        Directory.CreateDirectory(directory);
+        File.WriteAllText(marker, "Made by './logtrace demo'; the next demo with this --data deletes the directory.\n");
+    }
+
+    static string Text(int number) => number.ToString(CultureInfo.InvariantCulture);
+
+    /// <summary>The part of the demo between the log files and the store.</summary>
+    interface IDemoPipeline : IAsyncDisposable
+    {
+        /// <summary>Ends only when stopped or failed.</summary>
+        Task Running { get; }
+
+        Task WaitUntilCaughtUpAsync(CancellationToken cancellationToken);
+
+        Task<Balance> StopAsync();
+    }
+
+    static ShipperOptions Shipper(DemoOptions options, Settings settings) => settings.Section<ShipperOptions>("Shipper") with
+    {
+        Paths = [Path.Combine(options.Logs, "**", "*.log")],
+        Exclude = options.Lose is null ? [] : [Path.Combine(options.Logs, options.Lose, "*")],
+        DataDirectory = options.Directory,
+    };
+
+    static IndexerOptions Indexer(DemoOptions options, Settings settings) => CommonOptions.Indexer(settings, options.Directory);
+
+    /// <summary>All in this process.</summary>
+    sealed class Embedded : IDemoPipeline
+    {
+        readonly CancellationTokenSource _stop = new();
+        readonly EmbeddedPipeline _pipeline;
+
+        public Embedded(DemoOptions options, Settings settings, ITraceStore store, ILoggerFactory logs)
+        {
+            _pipeline = new EmbeddedPipeline(Shipper(options, settings), Indexer(options, settings), CommonOptions.DeadLetter(options.Directory), store, logs);
+            Running = _pipeline.RunAsync(_stop.Token);
+        }
+
+        public Task Running { get; }
+
+        public Task WaitUntilCaughtUpAsync(CancellationToken cancellationToken) => _pipeline.WaitUntilCaughtUpAsync(cancellationToken);
+
+        public async Task<Balance> StopAsync()
+        {
+            await _stop.CancelAsync();
+            await Running;
+            return Balance.Of(_pipeline.Shipped, _pipeline.Indexed);
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await _stop.CancelAsync();
+            await Task.WhenAny(Running);
+            _pipeline.Dispose();
+            _stop.Dispose();
+        }
+    }
+
+    /// <summary>The shipper as a process of its own, Kafka between, the indexer here.</summary>
+    sealed class Full : IDemoPipeline
+    {
+        readonly CancellationTokenSource _stop = new();
+        readonly DemoOptions _options;
+        readonly KafkaOptions _kafka;
+        readonly KafkaReader _reader;
+        readonly DeadLetterFile _deadLetter;
+        readonly IndexerPipeline _indexer;
+        readonly ChildProgram _shipper;
+        readonly Task _indexing;
+
+        Full(DemoOptions options, Settings settings, KafkaOptions kafka, ITraceStore store, ILoggerFactory logs)
+        {
+            _options = options;
+            _kafka = kafka;
+            _reader = new KafkaReader(kafka, logs.CreateLogger<KafkaReader>().KafkaSays);
+            _deadLetter = CommonOptions.DeadLetter(options.Directory);
+            _indexer = new IndexerPipeline(_reader, store, _deadLetter, Indexer(options, settings), logger: logs.CreateLogger<IndexerPipeline>());
+            var shipper = Shipper(options, settings);
+            _shipper = ChildProgram.StartShipper(
+            [
+                "ship", .. shipper.Paths, .. shipper.Exclude.SelectMany(pattern => new[] { "--exclude", pattern }),
+                "--data", options.Directory, "--kafka", kafka.Brokers, "--topic", kafka.Topic,
+            ]);
+            _indexing = _indexer.RunAsync(_stop.Token);
+            Running = Task.WhenAny(_indexing, _shipper.OutputAsync(_stop.Token)).Unwrap();
+        }
+
+        public Task Running { get; }
+
+        public static async Task<Full> StartAsync(DemoOptions options, Settings settings, ITraceStore store, ILoggerFactory logs, CancellationToken cancellationToken)
+        {
+            var kafka = settings.Section<KafkaOptions>("Kafka");
+            Settings.Check(kafka.Validate());
+            await KafkaTopic.EnsureAsync(kafka, cancellationToken);
+            return new Full(options, settings, kafka, store, logs);
+        }
+
+        // The shipper says in its checkpoint how far it is; what it has shipped has to come out at the other end.
+        public async Task WaitUntilCaughtUpAsync(CancellationToken cancellationToken)
+        {
+            while (!CheckpointCoversFiles() || _indexer.Metrics.Balance.Consumed < ReadCounts().ShippedLines)
+            {
+                if (Running.IsCompleted) await Running;
+                await Task.Delay(50, cancellationToken);
+            }
+
+            await _indexer.FlushChainsAsync(cancellationToken);
+        }
+
+        bool CheckpointCoversFiles()
+        {
+            var offsets = ReadCheckpoint().Files.ToDictionary(file => Path.GetFullPath(file.Path), file => file.Offset);
+            return Directory.EnumerateFiles(_options.Logs, "*.log", SearchOption.AllDirectories)
+                .Where(path => _options.Lose is null || Path.GetFileName(Path.GetDirectoryName(path)) != _options.Lose)
+                .All(path => new FileInfo(path).Length is var size && (size == 0 || (offsets.TryGetValue(Path.GetFullPath(path), out var offset) && offset == size)));
+        }
+
+        Checkpoint ReadCheckpoint() => CheckpointFile.TryRead(Path.Combine(_options.Directory, "shipper")) ?? new Checkpoint();
+
+        ShipperCounts ReadCounts() => ReadCheckpoint().Counts;
+
+        public async Task<Balance> StopAsync()
+        {
+            await _shipper.StopAsync();
+            await _stop.CancelAsync();
+            await _indexing;
+            return Balance.Of(ReadCounts(), _indexer.Metrics.Balance);
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await _stop.CancelAsync();
+            await _shipper.DisposeAsync();
+            await Task.WhenAny(_indexing);
+            await _reader.DisposeAsync();
+            _deadLetter.Dispose();
+            await KafkaTopic.DeleteAsync(_kafka, CancellationToken.None);
+            _stop.Dispose();
+        }
+    }
+}

@@ -1,0 +1,82 @@
+using System.CommandLine;
+using LogTrace.Indexer.Viewer;
+using LogTrace.Shipper;
+using LogTrace.Transport;
+
+namespace LogTrace.Indexer.Commands;
+
+/// <summary><c>index</c>: Kafka to the store, with chains and viewer.</summary>
+static class IndexCommand
+{
+    public static Command Create()
+    {
+        var kafka = CommonOptions.Kafka();
+        var topic = new Option<string?>("--topic") { Description = "topic to read; default logtrace.records" };
+        var group = new Option<string?>("--group") { Description = "consumer group; default logtrace-indexer" };
+        var data = CommonOptions.Data();
+        var elasticsearch = CommonOptions.Elasticsearch();
+        var port = new Option<int?>("--port") { Description = "serve the viewer on this port of 127.0.0.1, 0 for a free one; without it there is no viewer" };
+        var once = new Option<bool>("--once") { Description = "end when nothing has come for a while and all that came is stored; print the balance, exit 0 only if it balances" };
+        var config = CommonOptions.Config();
+        var command = new Command("index", "Reads records from Kafka, stores each once, and builds the chains.") { kafka, topic, group, elasticsearch, data, port, once, config };
+        command.SetAction((parsed, stop) => CommonOptions.GuardAsync(async () =>
+        {
+            var settings = Settings.Load(parsed.GetValue(config), CommonOptions.ConfigurationFile,
+            [
+                new("Kafka:Brokers", parsed.GetValue(kafka)), new("Kafka:Topic", parsed.GetValue(topic)), new("Kafka:Group", parsed.GetValue(group)),
+                new("Elasticsearch:Urls:0", parsed.GetValue(elasticsearch)),
+            ]);
+            var kafkaOptions = settings.Section<KafkaOptions>("Kafka");
+            var indexer = CommonOptions.Indexer(settings, parsed.GetValue(data)!);
+            Settings.Check(kafkaOptions.Validate(), indexer.Validate());
+            return await RunAsync(kafkaOptions, indexer, parsed.GetValue(data)!, settings, parsed.GetValue(port), parsed.GetValue(once), stop);
+        }));
+        return command;
+    }
+
+    static async Task<int> RunAsync(KafkaOptions kafka, IndexerOptions options, string data, Settings settings, int? port, bool once, CancellationToken stop)
+    {
+        using var logs = CommonOptions.Logs();
+        await using var store = CommonOptions.Store(settings, data, logs);
+        await store.OpenAsync(stop);
+        await KafkaTopic.EnsureAsync(kafka, stop);
+        await using var reader = new KafkaReader(kafka, logs.CreateLogger<KafkaReader>().KafkaSays);
+        using var deadLetter = CommonOptions.DeadLetter(data);
+        var indexer = new IndexerPipeline(reader, store, deadLetter, options, logger: logs.CreateLogger<IndexerPipeline>());
+        await using var viewer = port is { } viewerPort ? await ViewerHost.StartAsync(store, viewerPort, logs, stop) : null;
+        if (viewer is not null) Console.WriteLine($"viewer at {viewer.Url}");
+        if (!once)
+        {
+            await indexer.RunAsync(stop);
+            return 0;
+        }
+
+        using var enough = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        var running = indexer.RunAsync(enough.Token);
+        await WaitUntilQuietAsync(indexer, running, stop);
+        await enough.CancelAsync();
+        await running;
+        var balance = Balance.Of(new ShipperCounts(), indexer.Metrics.Balance);
+        balance.WriteTo(Console.Out);
+        return balance.Holds && !stop.IsCancellationRequested ? 0 : 1;
+    }
+
+    // A group needs some seconds to get its partitions, and nothing on the reader's side tells an empty topic from a slow one.
+    static async Task WaitUntilQuietAsync(IndexerPipeline indexer, Task running, CancellationToken stop)
+    {
+        var quiet = TimeSpan.FromSeconds(10);
+        var consumed = -1L;
+        for (var since = TimeProvider.System.GetTimestamp(); TimeProvider.System.GetElapsedTime(since) < quiet && !stop.IsCancellationRequested && !running.IsCompleted;)
+        {
+            if (indexer.Metrics.Balance.Consumed is var now && now != consumed)
+            {
+                consumed = now;
+                since = TimeProvider.System.GetTimestamp();
+            }
+
+            await Task.WhenAny(running, Task.Delay(100, CancellationToken.None));
+        }
+
+        if (!running.IsCompleted) await indexer.FlushChainsAsync(stop);
+    }
+}

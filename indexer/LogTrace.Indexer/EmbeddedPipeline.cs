@@ -1,0 +1,67 @@
+using LogTrace.Indexer.Store;
+using LogTrace.Shipper;
+using LogTrace.Transport;
+
+namespace LogTrace.Indexer;
+
+/// <summary>Shipper and indexer in one process, joined by the in-process channel: what <c>run</c> and the demo need, and nothing to install.</summary>
+sealed class EmbeddedPipeline : IDisposable
+{
+    // Enough to keep both sides busy; more would only delay the back-pressure that a slow store has to exert.
+    const int ChannelBatches = 8;
+
+    readonly ChannelTransport _transport = new(ChannelBatches);
+    readonly DeadLetterFile _deadLetter;
+    readonly ShipperPipeline _shipper;
+    readonly IndexerPipeline _indexer;
+
+    public EmbeddedPipeline(ShipperOptions shipper, IndexerOptions indexer, DeadLetterFile deadLetter, ITraceStore store, ILoggerFactory logs)
+    {
+        _deadLetter = deadLetter;
+        _shipper = new ShipperPipeline(shipper, _transport.Writer, logs.CreateLogger<ShipperPipeline>());
+        _indexer = new IndexerPipeline(_transport.Reader, store, deadLetter, indexer, logger: logs.CreateLogger<IndexerPipeline>());
+    }
+
+    /// <summary>Runs until stopped, or with <see cref="ShipperOptions.Once"/> until all that is there is stored. A stop drains the shipper first, then the indexer.</summary>
+    public async Task RunAsync(CancellationToken stop)
+    {
+        using var indexerEnds = new CancellationTokenSource();
+        var indexing = _indexer.RunAsync(indexerEnds.Token);
+        var shipping = _shipper.RunAsync(stop);
+
+        // Either failing ends the other: a shipper without a reader would wait for ever.
+        await Task.WhenAny(shipping, indexing);
+        if (!indexing.IsCompleted)
+        {
+            try
+            {
+                await shipping;
+            }
+            finally
+            {
+                _transport.Complete();
+                // The drain of the indexer is bounded as well once somebody asked to stop.
+                if (stop.IsCancellationRequested) await indexerEnds.CancelAsync();
+            }
+        }
+
+        await indexing;
+    }
+
+    /// <summary>Returns when everything that was in the files at the time of the call is stored and in its chain.</summary>
+    public async Task WaitUntilCaughtUpAsync(CancellationToken cancellationToken)
+    {
+        await _shipper.WaitUntilCaughtUpAsync(cancellationToken);
+        await _indexer.FlushChainsAsync(cancellationToken);
+    }
+
+    public ShipperCounts Shipped => _shipper.Snapshot().Counts;
+
+    public IndexerBalance Indexed => _indexer.Metrics.Balance;
+
+    public void Dispose()
+    {
+        _shipper.Dispose();
+        _deadLetter.Dispose();
+    }
+}

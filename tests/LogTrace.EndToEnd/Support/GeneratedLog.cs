@@ -1,0 +1,70 @@
+using System.Globalization;
+using System.Text;
+
+namespace LogTrace.EndToEnd.Support;
+
+/// <summary>
+/// Lines that no LogTrace logger wrote, reproducible from a seed, in several files that grow and are rotated. Every line carries a
+/// number of its own in <c>param</c>, so that one can count what became of it.
+/// </summary>
+public sealed class GeneratedLog(string folder, int seed, int files, string prefix)
+{
+    const int LinesPerTrace = 20;
+    readonly Random _random = new(seed);
+    readonly int[] _generations = new int[files];
+    readonly FileStream?[] _streams = new FileStream?[files];
+    int _written;
+
+    public int Written => _written;
+
+    public string Glob => Path.Combine(folder, "*.log");
+
+    public IEnumerable<string> TraceIds => Enumerable.Range(0, (_written + LinesPerTrace - 1) / LinesPerTrace).Select(TraceId);
+
+    string TraceId(int number) => string.Create(CultureInfo.InvariantCulture, $"{prefix}-{number:d8}");
+
+    /// <summary>Appends lines to the files in turn, in pieces that end anywhere, the last one with a whole line.</summary>
+    public void Append(int lines)
+    {
+        Directory.CreateDirectory(folder);
+        var pieces = Enumerable.Range(0, files).Select(_ => new StringBuilder()).ToArray();
+        for (var i = 0; i < lines; i++, _written++) pieces[_random.Next(files)].Append(Line(_written)).Append('\n');
+        for (var file = 0; file < files; file++)
+        {
+            _streams[file] ??= new FileStream(PathOf(file), FileMode.Append, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete, bufferSize: 1);
+            var bytes = Encoding.UTF8.GetBytes(pieces[file].ToString());
+            var torn = bytes.Length == 0 ? 0 : _random.Next(bytes.Length);
+            _streams[file]!.Write(bytes, 0, torn);
+            _streams[file]!.Write(bytes, torn, bytes.Length - torn);
+        }
+    }
+
+    /// <summary>Renames one file the way logrotate does; the next append makes a new one of the old name.</summary>
+    public void Rotate(int file)
+    {
+        _streams[file]?.Dispose();
+        _streams[file] = null;
+        if (!File.Exists(PathOf(file))) return;
+        File.Move(PathOf(file), $"{PathOf(file)}.{++_generations[file]}");
+    }
+
+    public void Close()
+    {
+        for (var file = 0; file < files; file++)
+        {
+            _streams[file]?.Dispose();
+            _streams[file] = null;
+        }
+    }
+
+    string PathOf(int file) => Path.Combine(folder, $"app{file}.log");
+
+    string Line(int number)
+    {
+        var position = number % LinesPerTrace;
+        var now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
+        var (name, rpcId) = position == 0 ? ("request.info", "1.1") : ("http.get", string.Create(CultureInfo.InvariantCulture, $"1.{position + 1}"));
+        return string.Create(CultureInfo.InvariantCulture,
+            $$"""{"name":"{{name}}","trace_id":"{{TraceId(number / LinesPerTrace)}}","rpc_id":"{{rpcId}}","timestamp":{{now}},"department":"test","module":"app_test_run","server_ip":"10.0.0.1","action":"http://stock/items/{{number}}","param":"{{number}}","version":"go-app{{number % 3}}-1.2","duration":0.0{{position + 10}},"code":"200"}""");
+    }
+}
