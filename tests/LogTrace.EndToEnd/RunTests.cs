@@ -26,7 +26,7 @@ public sealed class RunTests
                 if (round % 10 == 5) log.Rotate(round % 3);
             }
 
-            await Eventually.HoldsAsync(() => CheckpointCovers(data, atLeast: 30_000), "what the test waits for", Deadline);
+            await Eventually.HoldsAsync(() => CheckpointCovers(data, atLeast: 30_000), $"half of it is stored: {run.Transcript}", Deadline);
             (await run.StopAsync(TimeSpan.FromSeconds(30))).Should().Be(0, run.Transcript);
         }
 
