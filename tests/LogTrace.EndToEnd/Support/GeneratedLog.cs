@@ -17,7 +17,8 @@ public sealed class GeneratedLog(string folder, int seed, int files, string pref
 
     public int Written => _written;
 
-    public string Glob => Path.Combine(folder, "*.log");
+    // Covers the rotated names: a file that is made and rotated away while nobody looks can be found by its name alone.
+    public string Glob => Path.Combine(folder, "*.log*");
 
     public IEnumerable<string> TraceIds => Enumerable.Range(0, (_written + LinesPerTrace - 1) / LinesPerTrace).Select(TraceId);
 
