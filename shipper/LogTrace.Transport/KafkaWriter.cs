@@ -23,6 +23,9 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
     readonly Lock _starting = new();
     Task? _loop;
 
+    // The loop's own.
+    Connection? _connection;
+
     // Between the loop and the delivery reports.
     readonly SemaphoreSlim _delivered = new(0);
     long _inFlightBytes;
@@ -71,7 +74,6 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
 
     async Task SendAsync()
     {
-        Connection? connection = null;
         var oneByOne = false;
         try
         {
@@ -80,15 +82,15 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
                 try
                 {
                     await RoomForAsync(sending).ConfigureAwait(false);
-                    if (connection is { IsDead: true })
+                    if (_connection is { IsDead: true })
                     {
-                        oneByOne = connection.MustSendOneByOne;
-                        connection.Dispose();
-                        connection = null;
+                        oneByOne = _connection.MustSendOneByOne;
+                        _connection.Dispose();
+                        _connection = null;
                     }
 
-                    connection ??= await ConnectAsync(oneByOne).ConfigureAwait(false);
-                    await connection.SendAsync(sending, _stop.Token).ConfigureAwait(false);
+                    _connection ??= await ConnectAsync(oneByOne).ConfigureAwait(false);
+                    await _connection.SendAsync(sending, _stop.Token).ConfigureAwait(false);
                 }
                 catch (Exception e) when (e is KafkaException or InvalidOperationException or ArgumentException or DllNotFoundException)
                 {
@@ -111,8 +113,8 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
         }
         finally
         {
-            connection?.Fail(Closed());
-            connection?.Dispose();
+            _connection?.Fail(Closed());
+            _connection?.Dispose();
             while (_queue.Reader.TryRead(out var sending))
             {
                 sending.Fail(Closed());

@@ -1,3 +1,5 @@
+using System.Reflection;
+using System.Runtime.InteropServices;
 using System.Text;
 using Confluent.Kafka;
 using LogTrace.Tests.Support;
@@ -26,6 +28,33 @@ public sealed class KafkaMockTransportTests : KafkaTransportTests
         using var admin = new DependentAdminClientBuilder(producer.Handle).Build();
         await Eventually.HoldsAsync(() => admin.GetMetadata(Options.Topic, TimeSpan.FromSeconds(10)).Topics[0].Error.Code == ErrorCode.NoError, "the mock broker has made the topic");
     }
+
+    [Fact]
+    public async Task Producer_that_failed_for_good_is_made_anew()
+    {
+        await using var writer = new KafkaWriter(Options);
+        await using var reader = await OpenReaderAsync();
+        await writer.WriteAsync(Batch([Some(0, "t", "before")]), default).Within();
+
+        FailForGood(writer);
+        // The failure may be noticed with this write or before it; the shipper tries again as here.
+        await SendAsync(writer, [Some(1, "t", "after")]).Within();
+
+        (await ReadUntilAsync(reader, it => it.Contains(Some(1, "t", "after")))).Distinct().Should().Equal(Some(0, "t", "before"), Some(1, "t", "after"));
+    }
+
+    /// <summary>librdkafka's own switch for this, in the very library that the client has loaded.</summary>
+    static void FailForGood(KafkaWriter writer)
+    {
+        object Field(object of, string name) => of.GetType().GetField(name, BindingFlags.Instance | BindingFlags.NonPublic)!.GetValue(of)!;
+        var handle = ((IClient)Field(Field(writer, "_connection"), "_producer")).Handle;
+        var native = (SafeHandle)handle.GetType().GetProperty("LibrdkafkaHandle", BindingFlags.Instance | BindingFlags.NonPublic)!.GetValue(handle)!;
+        var library = System.IO.File.ReadLines("/proc/self/maps").First(map => map.Contains("librdkafka")).Split(' ')[^1];
+        var testFatalError = Marshal.GetDelegateForFunctionPointer<TestFatalError>(NativeLibrary.GetExport(NativeLibrary.Load(library), "rd_kafka_test_fatal_error"));
+        testFatalError(native.DangerousGetHandle(), (int)ErrorCode.OutOfOrderSequenceNumber, "said by a test").Should().Be(0);
+    }
+
+    delegate int TestFatalError(IntPtr client, int error, [MarshalAs(UnmanagedType.LPStr)] string reason);
 }
 
 /// <summary>The same over a real broker, and what the mock cannot do.</summary>
