@@ -1,8 +1,10 @@
 using System.Buffers;
+using System.Globalization;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 
 namespace LogTrace.Indexer.Store;
 
@@ -34,8 +36,11 @@ readonly record struct BulkResult(BulkOutcome Outcome, string? Reason = null, bo
 sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions options)
 {
     // Without the names of indices and documents an answer is a tenth the size. The order and number of items stay.
-    const string Path = "/_bulk?filter_path=errors,items.*.status,items.*.error";
-    const int MaxReason = 300;
+    // The server gives up on a shard that is away before we give up on the server, so that the other items get their answer.
+    readonly string _path = string.Create(
+        CultureInfo.InvariantCulture, $"/_bulk?timeout={(long)options.Timeout.TotalMilliseconds / 2}ms&filter_path=errors,items.*.status,items.*.error");
+
+    const int MaxReason = 400;
 
     // Refusals with status 400 or 403 that are about the state of the cluster (too many shards, a full disk), not about the document.
     static readonly string[] PassingTypes = ["validation_exception", "cluster_block_exception", "security_exception", "process_cluster_event_timeout_exception"];
@@ -97,7 +102,7 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
             string problem;
             try
             {
-                var answer = await http.SendOnceAsync(HttpMethod.Post, Path, buffer.Content(pending), askFirst, cancellationToken);
+                var answer = await http.SendOnceAsync(HttpMethod.Post, _path, buffer.Content(pending), askFirst, cancellationToken);
                 if (answer.Status == 200)
                 {
                     var (left, reason) = Take(answer.Body, buffer, pending, results.Span);
@@ -106,12 +111,16 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
                     if (left.Length == 0) return;
                     problem = $"{left.Length} items: {reason}";
                 }
-                else if (answer.Status == 413 || (answer.Status == 400 && answer.IsElasticsearchError))
+                else
+                {
+                    problem = answer.Describe();
+                }
+
+                if (answer.Status == 413 || (answer.Status == 400 && answer.IsElasticsearchError) || (answer.Status is 200 or 429 && NeverFits(answer.Status == 200 ? problem : answer.Text)))
                 {
                     if (pending.Length == 1)
                     {
-                        var bytes = buffer.Bytes(pending[0]);
-                        results.Span[pending[0]] = new BulkResult(BulkOutcome.Refused, $"{answer.Describe()} ({bytes:N0} bytes)");
+                        results.Span[pending[0]] = new BulkResult(BulkOutcome.Refused, $"{problem} ({buffer.Bytes(pending[0]):N0} bytes)");
                         return;
                     }
 
@@ -120,9 +129,9 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
                     pending = pending[half..];
                     continue;
                 }
-                else
+
+                if (answer.Status != 200)
                 {
-                    problem = answer.Describe();
                     if (!answer.IsPassing) throw new StoreUnavailableException($"POST /_bulk: {problem}");
                     if (answer.Status >= 500) MarkUncertain(pending, results.Span);
                 }
@@ -142,6 +151,14 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
             await patience.WaitAsync($"POST /_bulk: {problem}", cancellationToken);
         }
     }
+
+    /// <summary>
+    /// True for the 429 that never passes: a request larger than all the memory the server has for writes (a tenth of its heap). It says both figures:
+    /// "coordinating_operation_bytes=62915407, max_coordinating_and_primary_bytes=53687091".
+    /// </summary>
+    static bool NeverFits(string problem) =>
+        Regex.Match(problem, @"operation_bytes=(\d{1,18}), max_\w+=(\d{1,18})\b") is { Success: true } sizes &&
+        long.Parse(sizes.Groups[1].ValueSpan, CultureInfo.InvariantCulture) > long.Parse(sizes.Groups[2].ValueSpan, CultureInfo.InvariantCulture);
 
     static void MarkUncertain(int[] pending, Span<BulkResult> results)
     {

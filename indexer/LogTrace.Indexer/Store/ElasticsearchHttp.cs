@@ -14,7 +14,7 @@ namespace LogTrace.Indexer.Store;
 /// </summary>
 sealed class ElasticsearchHttp : IDisposable
 {
-    const int MaxExcerpt = 300;
+    const int MaxExcerpt = 400;
 
     readonly HttpClient _client;
     readonly string[] _urls;
@@ -147,7 +147,10 @@ sealed class ElasticsearchHttp : IDisposable
             }
         }
 
-        public string Describe() => $"HTTP {Status} {Excerpt(Encoding.UTF8.GetString(Body.AsSpan(0, Math.Min(Body.Length, MaxExcerpt * 2))))}".TrimEnd();
+        /// <summary>The start of the body, long enough for any error's own words.</summary>
+        public string Text => Encoding.UTF8.GetString(Body.AsSpan(0, Math.Min(Body.Length, 8192)));
+
+        public string Describe() => $"HTTP {Status} {Excerpt(Text)}".TrimEnd();
 
         static string Excerpt(string text)
         {

@@ -31,9 +31,6 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     const int MaxHits = 10_000;
     const int MaxPageBytes = 16 << 20;
 
-    /// <summary>Up to this many traces with the words of a text search are collected first; commoner words are looked for chain by chain.</summary>
-    const int FewTraces = 5000;
-
     readonly ElasticsearchHttp _http;
     readonly ElasticsearchBulk _bulk;
     readonly ElasticsearchOptions _options;
@@ -44,6 +41,9 @@ public sealed class ElasticsearchTraceStore : ITraceStore
 
     // Records of a write that failed: some of them are stored, and have not been counted as stored by anyone.
     readonly ConcurrentDictionary<UInt128, bool> _uncounted = new();
+
+    /// <summary>Up to this many traces with the words of a text search are collected first; commoner words are looked for chain by chain.</summary>
+    internal int FewTraces { get; init; } = 5000;
 
     /// <exception cref="ArgumentException">The options are not valid; the message says what to change.</exception>
     public ElasticsearchTraceStore(ElasticsearchOptions options, TimeProvider? time = null)

@@ -10,9 +10,12 @@ public abstract class ElasticsearchTraceStoreContract(string engine) : TraceStor
 {
     readonly string _prefix = $"lt-{Guid.NewGuid():N}";
 
-    protected override async Task<ITraceStore> OpenAsync()
+    protected override async Task<ITraceStore> OpenAsync() => await OpenAsync(5000);
+
+    async Task<ElasticsearchTraceStore> OpenAsync(int fewTraces)
     {
-        var store = new ElasticsearchTraceStore(new ElasticsearchOptions { Urls = [await RealEngines.ElasticsearchAsync(engine)], IndexPrefix = _prefix }, Clock);
+        var options = new ElasticsearchOptions { Urls = [await RealEngines.ElasticsearchAsync(engine)], IndexPrefix = _prefix };
+        var store = new ElasticsearchTraceStore(options, Clock) { FewTraces = fewTraces };
         await store.OpenAsync(default);
         return store;
     }
@@ -24,6 +27,38 @@ public abstract class ElasticsearchTraceStoreContract(string engine) : TraceStor
         RecordId = 7,
         SourceFile = "long.log",
     };
+
+    [ContractFact]
+    public async Task Words_that_most_traces_have_are_found_too()
+    {
+        await using var store = await OpenAsync(2);
+        await store.WriteAsync([.. Enumerable.Range(0, 8).Select(i => Some.Record($"t-{i}", msg: i % 2 == 0 ? "it went well" : "it went wrong"))], default);
+        await store.WriteChainsAsync([.. Enumerable.Range(0, 8).Select(i => Chain($"t-{i}", Now.AddDays(-i)))], default);
+
+        (await store.FindChainsAsync(new TraceQuery { Text = "WENT well" }, default)).Select(chain => chain.TraceId).Should().Equal("t-0", "t-2", "t-4", "t-6");
+        (await store.FindChainsAsync(new TraceQuery { Text = "well", Limit = 2 }, default)).Select(chain => chain.TraceId).Should().Equal("t-0", "t-2");
+        (await store.FindChainsAsync(new TraceQuery { Text = "went", ToMicros = StoreRecords.Micros(Now.AddDays(-6)) }, default)).Select(chain => chain.TraceId).Should().Equal("t-7");
+    }
+
+    [ContractFact]
+    public async Task Chain_that_two_instances_began_stays_in_the_older_index_alone()
+    {
+        await using var store = await OpenAsync(5000);
+        await store.WriteAsync([Some.Record("t-1"), Some.Record("t-1", "1.2")], default);
+        await store.WriteChainsAsync([Chain("t-1", Now, records: 1) with { Calls = [Call("t-1", "1.2"), Call("t-1", "1.3")] }], default);
+        await ElasticsearchIndices.CopyAsync(await RealEngines.ElasticsearchAsync(engine), $"{_prefix}-chains-2026.11.23", $"{_prefix}-chains-2026.11.20", """{"record_count":2}""");
+        (await store.CountAsync(default)).Chains.Should().Be(2);
+        (await store.GetChainAsync("t-1", default))!.RecordCount.Should().Be(2, "readers take the higher one until the next check");
+
+        (await store.FindStaleTracesAsync(0, default)).Should().BeEmpty();
+
+        (await store.CountAsync(default)).Chains.Should().Be(1);
+        var kept = await store.GetChainAsync("t-1", default);
+        (kept!.RecordCount, kept.Calls.Count).Should().Be((2, 0), "its calls were those of the other");
+        await store.WriteChainsAsync([Chain("t-1", Now, records: 3) with { Calls = [Call("t-1", "1.2")] }], default);
+        (await store.CountAsync(default)).Chains.Should().Be(1);
+        (await store.GetChainAsync("t-1", default))!.Calls.Should().ContainSingle();
+    }
 
     public Task InitializeAsync() => Task.CompletedTask;
 

@@ -1,4 +1,6 @@
+using System.Text;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 
 namespace LogTrace.Tests.Support;
 
@@ -14,5 +16,20 @@ public static class ElasticsearchIndices
         foreach (var some in indices.RootElement.EnumerateObject().Select(index => index.Name).Chunk(50))
             (await Client.DeleteAsync($"{url}/{string.Join(',', some)}")).EnsureSuccessStatusCode();
         foreach (var kind in new[] { "records", "chains", "calls" }) await Client.DeleteAsync($"{url}/_index_template/{prefix}-{kind}");
+    }
+
+    /// <summary>Copies all documents of an index to another, without what would make the calls theirs, with some members changed: what a second process may have written.</summary>
+    public static async Task CopyAsync(string url, string from, string to, string changes)
+    {
+        await Client.PostAsync($"{url}/{from}/_refresh", null);
+        var found = JsonNode.Parse(await Client.GetStringAsync($"{url}/{from}/_search"))!;
+        foreach (var hit in found["hits"]!["hits"]!.AsArray())
+        {
+            var source = hit!["_source"]!.DeepClone().AsObject();
+            source.Remove("call_versions");
+            foreach (var (name, value) in JsonNode.Parse(changes)!.AsObject()) source[name] = value!.DeepClone();
+            using var content = new StringContent(source.ToJsonString(), Encoding.UTF8, "application/json");
+            (await Client.PutAsync($"{url}/{to}/_doc/{hit["_id"]}?refresh=true", content)).EnsureSuccessStatusCode();
+        }
     }
 }
