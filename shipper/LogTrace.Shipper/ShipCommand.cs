@@ -1,0 +1,134 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using LogTrace.Transport;
+using Microsoft.Extensions.Logging;
+
+namespace LogTrace.Shipper;
+
+/// <summary>The command <c>ship</c>: files to Kafka.</summary>
+public static class ShipCommand
+{
+    /// <summary>The command with its options, to run by itself or below another root.</summary>
+    public static Command AddTo(Command command)
+    {
+        var patterns = new Argument<string[]>("GLOB") { Description = "Log files: *, ?, [a-z], {one,two} and ** stand for parts of a path; quote them.", Arity = ArgumentArity.ZeroOrMore };
+        var kafka = new Option<string?>("--kafka") { Description = "Kafka as HOST:PORT, several separated by commas (default localhost:9092)." };
+        var topic = new Option<string?>("--topic") { Description = "Topic of the records (default logtrace.records)." };
+        var data = new Option<string?>("--data") { Description = "Directory that keeps how far every file is (default logtrace-data)." };
+        var exclude = new Option<string[]>("--exclude") { Description = "Files to leave out, as a pattern of a name or path; may be repeated." };
+        var once = new Option<bool>("--once") { Description = "End when everything that is there is shipped; exit 0 only if the counts balance." };
+        var config = new Option<string?>("--config") { Description = "Configuration file (default shipper.json in the current directory, if there)." };
+        command.Description = "Ship log files to Kafka: every whole line, at least once, going on where the last run stopped.";
+        foreach (var symbol in (Symbol[])[patterns, kafka, topic, data, exclude, once, config])
+        {
+            if (symbol is Argument argument) command.Arguments.Add(argument);
+            else command.Options.Add((Option)symbol);
+        }
+
+        command.SetAction(async (parsed, _) =>
+        {
+            try
+            {
+                var settings = Settings.Load(parsed.GetValue(config), "shipper.json",
+                [
+                    new("Kafka:Brokers", parsed.GetValue(kafka)),
+                    new("Kafka:Topic", parsed.GetValue(topic)),
+                    new("Shipper:DataDirectory", parsed.GetValue(data)),
+                    new("Shipper:Once", parsed.GetValue(once) ? "true" : null),
+                ]);
+                var options = settings.Section<ShipperOptions>("Shipper");
+                // Lists of the configuration are replaced, not added to.
+                if (parsed.GetValue(patterns) is { Length: > 0 } paths) options = options with { Paths = paths };
+                if (parsed.GetValue(exclude) is { Length: > 0 } excludes) options = options with { Exclude = excludes };
+                var kafkaOptions = settings.Section<KafkaOptions>("Kafka");
+                Settings.Check(options.Validate(), kafkaOptions.Validate());
+                return await ShipAsync(options, kafkaOptions).ConfigureAwait(false);
+            }
+            catch (SettingsException e)
+            {
+                await Console.Error.WriteLineAsync(e.Message).ConfigureAwait(false);
+                return 2;
+            }
+            catch (ShipperStateException e)
+            {
+                await Console.Error.WriteLineAsync(e.Message).ConfigureAwait(false);
+                return 1;
+            }
+        });
+        return command;
+    }
+
+    static async Task<int> ShipAsync(ShipperOptions options, KafkaOptions kafka)
+    {
+        using var stop = new CancellationTokenSource();
+        using var leave = new CancellationTokenSource();
+        void OnSignal(PosixSignalContext signal)
+        {
+            signal.Cancel = true; // the process ends when what is on its way is safe, or at the second signal
+            if (stop.IsCancellationRequested) leave.Cancel();
+            else stop.Cancel();
+        }
+
+        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal);
+        using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, OnSignal);
+        using var logs = LoggerFactory.Create(logging => logging
+            .AddSimpleConsole(console => console.SingleLine = true)
+            .AddConsole(console => console.LogToStandardErrorThreshold = LogLevel.Trace));
+        var logger = logs.CreateLogger<ShipperPipeline>();
+        try
+        {
+            await MakeTopicAsync(kafka, logger, stop.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            return options.Once ? 1 : 0;
+        }
+
+        await using var writer = new KafkaWriter(kafka, logger.TransportSays);
+        using var pipeline = new ShipperPipeline(options, writer, logger);
+        try
+        {
+            await pipeline.RunAsync(stop.Token, leave.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (leave.IsCancellationRequested)
+        {
+            return 1;
+        }
+
+        return options.Once ? PrintBalance(pipeline.Snapshot(), stop.IsCancellationRequested) : 0;
+    }
+
+    // A broker that makes topics by itself would give this one its own number of partitions and copies.
+    static async Task MakeTopicAsync(KafkaOptions kafka, ILogger logger, CancellationToken stop)
+    {
+        var backoff = new Backoff();
+        while (true)
+        {
+            try
+            {
+                await KafkaTopic.EnsureAsync(kafka, stop).ConfigureAwait(false);
+                return;
+            }
+            catch (TransportUnavailableException e)
+            {
+                if (backoff.Failures == 0) logger.TransportDown(e.Message);
+                await backoff.WaitAsync(stop).ConfigureAwait(false);
+            }
+        }
+    }
+
+    /// <summary>Prints the balance of a run with <c>--once</c> and says what stays for the next start.</summary>
+    /// <returns>The exit code: 0 when everything is shipped and the counts balance.</returns>
+    internal static int PrintBalance(ShipperSnapshot snapshot, bool wasStopped)
+    {
+        var counts = snapshot.Counts;
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+            $"read {counts.ReadLines} = shipped {counts.ShippedLines} + set aside {counts.SetAsideLines} + blank {counts.BlankLines} lines ({counts.ReadBytes} = {counts.ShippedBytes} + {counts.SetAsideBytes} + {counts.BlankBytes} bytes)"));
+        foreach (var file in snapshot.Files.Where(f => f.UnfinishedBytes > 0))
+            Console.Error.WriteLine($"{file.Path}: the last line, {file.UnfinishedBytes:N0} bytes at byte {file.ReadOffset}, has no line end; it stays for the next start.");
+        if (counts.LostBytes > 0) Console.Error.WriteLine($"{counts.LostBytes:N0} bytes were emptied or overwritten before they were read.");
+        if (wasStopped) Console.Error.WriteLine("Stopped before everything was shipped; the next start goes on from here.");
+        return counts.Balances && !wasStopped ? 0 : 1;
+    }
+}
