@@ -90,7 +90,7 @@ public sealed class DemoTests
     {
         using var folder = new TempFolder();
         await using var demo = ProgramProcess.StartIndexer("demo", "--data", folder.Path, "--port", "0", "--rate", "20");
-        await Eventually.HoldsAsync((Func<bool>)(() => demo.Output.Contains("http://", StringComparison.Ordinal) || demo.HasExited), "the viewer is served", Deadline);
+        await Eventually.HoldsAsync((Func<bool>)(() => demo.Errors.Contains("gateway at", StringComparison.Ordinal) || demo.HasExited), "the shop is open", Deadline);
 
         var mapped = await File.ReadAllTextAsync($"/proc/{demo.Id}/maps");
 

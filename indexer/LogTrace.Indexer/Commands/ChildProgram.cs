@@ -60,16 +60,17 @@ sealed partial class ChildProgram : IAsyncDisposable
         return _output.ToString();
     }
 
-    /// <summary>Asks the program to stop (SIGTERM) and gives what it printed.</summary>
+    /// <summary>Asks the program to stop (SIGTERM) and gives what it printed; null when it had not got as far as to listen to signals.</summary>
     /// <exception cref="TimeoutException">It was still there after 20 s.</exception>
-    public async Task<string> StopAsync()
+    public async Task<string?> StopAsync()
     {
         // A failed kill means that it has ended already, which the wait below sees.
         _ = kill(_process.Id, SigTerm);
         using var limit = new CancellationTokenSource(StopLimit);
         try
         {
-            return await OutputAsync(limit.Token);
+            await _process.WaitForExitAsync(limit.Token);
+            return _process.ExitCode == 128 + SigTerm ? null : await OutputAsync(limit.Token);
         }
         catch (OperationCanceledException)
         {

@@ -93,18 +93,18 @@ static class DemoCommand
         if (stop.IsCancellationRequested && options.Once) throw new OperationCanceledException(stop);
 
         var thrownAway = options.Lose is null ? 0 : ThrowAway(Path.Combine(options.Logs, options.Lose));
-        Console.Error.WriteLine($"demo: the shop wrote {written.ToString("N0", CultureInfo.InvariantCulture)} lines, waiting until all are stored");
+        Console.Error.WriteLine($"demo: the shop wrote {written?.ToString("N0", CultureInfo.InvariantCulture) ?? "no"} lines, waiting until all are stored");
         using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(2));
         await pipeline.WaitUntilCaughtUpAsync(limit.Token);
         var balance = (await pipeline.StopAsync()) with { Written = written, ThrownAway = thrownAway };
 
-        if (options.Once) await PrintChainAsync(store, options, limit.Token);
+        if (options.Once) await PrintChainAsync(store, options, settings, limit.Token);
         balance.WriteTo(Console.Out);
         return balance.Holds ? 0 : 1;
     }
 
     /// <summary>The shop until it has carried out its load, or until the demo is stopped; the pipeline must not end before.</summary>
-    static async Task<string> RunShopAsync(ChildProgram shop, IDemoPipeline pipeline, CancellationToken stop)
+    static async Task<string?> RunShopAsync(ChildProgram shop, IDemoPipeline pipeline, CancellationToken stop)
     {
         var ended = shop.OutputAsync(stop);
         if (await Task.WhenAny(ended, pipeline.Running) == pipeline.Running && !stop.IsCancellationRequested)
@@ -116,9 +116,10 @@ static class DemoCommand
         return stop.IsCancellationRequested ? await shop.StopAsync() : await ended;
     }
 
-    /// <summary>Lines that the shop's loggers say they wrote.</summary>
-    static long Written(string output)
+    /// <summary>Lines that the shop's loggers say they wrote; null when the shop was stopped before it could count.</summary>
+    static long? Written(string? output)
     {
+        if (output is null) return null;
         var line = output.Split('\n').Select(line => line.Trim()).LastOrDefault(line => line.StartsWith('{'))
             ?? throw new InvalidOperationException($"the shop ended without its counts; it printed: {output}");
         using var counts = JsonDocument.Parse(line);
@@ -140,7 +141,7 @@ static class DemoCommand
     }
 
     /// <summary>The fullest checkout, because it shows the most; of those that lost something, if something was thrown away.</summary>
-    static async Task PrintChainAsync(ITraceStore store, DemoOptions options, CancellationToken cancellationToken)
+    static async Task PrintChainAsync(ITraceStore store, DemoOptions options, Settings settings, CancellationToken cancellationToken)
     {
         var found = await store.FindChainsAsync(new TraceQuery { Service = "payment", HasErrors = false, Complete = options.Lose is null, Limit = 200, FromMicros = options.StartedMicros }, cancellationToken);
         if (found.Count == 0) found = await store.FindChainsAsync(new TraceQuery { Limit = 200 }, cancellationToken);
@@ -149,8 +150,8 @@ static class DemoCommand
         Console.WriteLine($"chain {fullest.TraceId}");
         ChainText.Draw(AnsiConsole.Console, chain);
         Console.WriteLine();
-        var where = options.Kafka is null ? $"--data {options.Directory}" : "--elasticsearch URL";
-        Console.WriteLine($"again: ./logtrace chain {fullest.TraceId} {where}");
+        var urls = settings.Values("Elasticsearch:Urls");
+        Console.WriteLine($"again: ./logtrace chain {fullest.TraceId} {(urls.Count > 0 ? $"--elasticsearch {urls[0]}" : $"--data {options.Directory}")}");
         Console.WriteLine();
 
     }
