@@ -13,6 +13,11 @@ public static class ShipCommand
     public static Command AddTo(Command command)
     {
         var patterns = new Argument<string[]>("GLOB") { Description = "Log files: *, ?, [a-z], {one,two} and ** stand for parts of a path; quote them.", Arity = ArgumentArity.ZeroOrMore };
+        // An option that does not exist would otherwise be waited for as a file.
+        patterns.Validators.Add(result =>
+        {
+            foreach (var token in result.Tokens.Where(t => t.Value.StartsWith('-'))) result.AddError($"There is no option '{token.Value}'. For a file of that name write './{token.Value}'.");
+        });
         var kafka = new Option<string?>("--kafka") { Description = "Kafka as HOST:PORT, several separated by commas (default localhost:9092)." };
         var topic = new Option<string?>("--topic") { Description = "Topic of the records (default logtrace.records)." };
         var data = new Option<string?>("--data") { Description = "Directory that keeps how far every file is (default logtrace-data)." };
