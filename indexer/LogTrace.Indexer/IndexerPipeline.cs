@@ -17,7 +17,7 @@ namespace LogTrace.Indexer;
 public sealed class IndexerPipeline(
     IRecordReader reader, ITraceStore store, DeadLetterFile deadLetter, IndexerOptions options, TimeProvider? clock = null, ILogger? logger = null)
 {
-    const int ChainsPerWrite = 200, RowBytesPerWrite = 4 << 20, LargeTrace = 2_000;
+    const int TracesPerRead = 50, ChainsPerWrite = 200, RowBytesPerWrite = 4 << 20, LargeTrace = 2_000;
 
     readonly TimeProvider _clock = clock ?? TimeProvider.System;
     readonly ILogger _logger = logger ?? NullLogger.Instance;
@@ -265,18 +265,21 @@ public sealed class IndexerPipeline(
     {
         var documents = new List<ChainDocument>();
         long rowBytes = 0;
-        foreach (var traceId in traceIds)
+        foreach (var chunk in traceIds.Chunk(TracesPerRead))
         {
             var started = _clock.GetTimestamp();
-            var records = await WithStoreAsync(token => store.GetTraceAsync(traceId, token), cancellationToken);
-            if (records.Count == 0) continue;
-            var document = ChainDocuments.From(ChainBuilder.Build(traceId, records, options.Chains));
-            documents.Add(document);
-            rowBytes += document.RowsJson.Length;
-            if (records.Count >= LargeTrace) Postpone(traceId, started);
-            if (documents.Count < ChainsPerWrite && rowBytes < RowBytesPerWrite) continue;
-            await WriteAsync(documents, cancellationToken);
-            rowBytes = 0;
+            var traces = await WithStoreAsync(token => store.GetTracesAsync(chunk, token), cancellationToken);
+            foreach (var (traceId, records) in traces)
+            {
+                if (records.Count == 0) continue;
+                var document = ChainDocuments.From(ChainBuilder.Build(traceId, records, options.Chains));
+                documents.Add(document);
+                rowBytes += document.RowsJson.Length;
+                if (records.Count >= LargeTrace) Postpone(traceId, started);
+                if (documents.Count < ChainsPerWrite && rowBytes < RowBytesPerWrite) continue;
+                await WriteAsync(documents, cancellationToken);
+                rowBytes = 0;
+            }
         }
 
         await WriteAsync(documents, cancellationToken);

@@ -328,17 +328,21 @@ public sealed class ElasticsearchTraceStore : ITraceStore
 
     static string Day(DateTime moment) => moment.ToString(DayFormat, CultureInfo.InvariantCulture);
 
-    public async Task<IReadOnlyList<IndexedRecord>> GetTraceAsync(string traceId, CancellationToken cancellationToken)
+    public async Task<IReadOnlyList<IndexedRecord>> GetTraceAsync(string traceId, CancellationToken cancellationToken) =>
+        (await GetTracesAsync([traceId], cancellationToken)).GetValueOrDefault(traceId, []);
+
+    public async Task<IReadOnlyDictionary<string, IReadOnlyList<IndexedRecord>>> GetTracesAsync(IReadOnlyList<string> traceIds, CancellationToken cancellationToken)
     {
         await _records.RefreshAsync(cancellationToken);
         var records = new Dictionary<UInt128, IndexedRecord>();
-        await foreach (var hit in ScanAsync(_records.Pattern, Term("trace_id", traceId), "record_id", cancellationToken))
+        await foreach (var hit in ScanAsync(_records.Pattern, TraceTerms(traceIds), "record_id", cancellationToken))
         {
             var record = ElasticsearchDocuments.ReadRecord(JsonMarshal.GetRawUtf8Value(hit.GetProperty("_source")));
             records.TryAdd(record.RecordId, record);
         }
 
-        return [.. records.Values];
+        return records.Values.GroupBy(record => record.Record.TraceId!, StringComparer.Ordinal)
+            .ToDictionary(trace => trace.Key, IReadOnlyList<IndexedRecord> (trace) => [.. trace], StringComparer.Ordinal);
     }
 
     /// <summary>All hits of a query, however many, in the order of a keyword that no two of them share. Each is valid until the next.</summary>

@@ -21,6 +21,16 @@ public interface ITraceStore : IAsyncDisposable
     /// <summary>All records of a trace, in no particular order; empty when there are none. Sees every record written before the call.</summary>
     Task<IReadOnlyList<IndexedRecord>> GetTraceAsync(string traceId, CancellationToken cancellationToken);
 
+    /// <summary>
+    /// All records of several traces at once, which costs a store behind a network about as much as one trace. A trace without records may be left out.
+    /// </summary>
+    async Task<IReadOnlyDictionary<string, IReadOnlyList<IndexedRecord>>> GetTracesAsync(IReadOnlyList<string> traceIds, CancellationToken cancellationToken)
+    {
+        var traces = new Dictionary<string, IReadOnlyList<IndexedRecord>>(StringComparer.Ordinal);
+        foreach (var traceId in traceIds) traces[traceId] = await GetTraceAsync(traceId, cancellationToken);
+        return traces;
+    }
+
     /// <summary>The chain document of a trace with its rows and calls; null when it has none. Of two documents (two instances began one trace) the one with more records.</summary>
     Task<ChainDocument?> GetChainAsync(string traceId, CancellationToken cancellationToken);
 

@@ -49,6 +49,16 @@ public sealed class GeneratedLog(string folder, int seed, int files, string pref
         File.Move(PathOf(file), $"{PathOf(file)}.{++_generations[file]}");
     }
 
+    /// <summary>Grows and rotates the files for a time; the moment at which it ends is the test's subject, nothing waits for a result here.</summary>
+    public async Task GrowAsync(Random random, TimeSpan time)
+    {
+        for (var end = Task.Delay(time); !end.IsCompleted; await Task.Delay(20))
+        {
+            Append(100);
+            if (random.Next(20) == 0) Rotate(random.Next(files));
+        }
+    }
+
     public void Close()
     {
         for (var file = 0; file < files; file++)
