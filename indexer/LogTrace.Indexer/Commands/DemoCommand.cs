@@ -54,8 +54,14 @@ static class DemoCommand
         {
             var options = new DemoOptions
             {
-                Once = parsed.GetValue(once), Lose = parsed.GetValue(lose), Kafka = parsed.GetValue(kafka), Directory = Path.GetFullPath(parsed.GetValue(data)!),
-                Port = parsed.GetValue(port), Rate = parsed.GetValue(rate), Requests = parsed.GetValue(requests), Seed = parsed.GetValue(seed),
+                Once = parsed.GetValue(once),
+                Lose = parsed.GetValue(lose),
+                Kafka = parsed.GetValue(kafka),
+                Directory = Path.GetFullPath(parsed.GetValue(data)!),
+                Port = parsed.GetValue(port),
+                Rate = parsed.GetValue(rate),
+                Requests = parsed.GetValue(requests),
+                Seed = parsed.GetValue(seed),
             };
             // A topic and a group of the demo's own: what others have in logtrace.records is not its business, and the balance is of this run alone.
             var topic = $"logtrace.demo-{Guid.NewGuid():n}";
