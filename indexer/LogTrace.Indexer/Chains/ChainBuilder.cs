@@ -60,7 +60,6 @@ sealed class ChainAssembly
     readonly string _traceId;
     readonly ChainOptions _options;
     readonly int _recordCount;
-    readonly ChainEntry[] _entries;
     readonly List<IndexedRecord> _loose = [];
     readonly List<int> _open = [];
     readonly List<(int Site, ulong From, ulong To)> _gaps = [];
@@ -68,6 +67,7 @@ sealed class ChainAssembly
     readonly List<ChainNode> _parents = [];
     readonly IndexedRecord[] _placed;
     readonly PeerNames _peers = new();
+    ChainEntry[] _entries;
     Site[] _sites = new Site[16];
     int[] _siteOfNode = [];
     int _siteCount;
@@ -77,6 +77,7 @@ sealed class ChainAssembly
     bool _twins;
     bool _trustsSpans;
     Dictionary<int, List<IndexedRecord>>? _looseBySite;
+    Dictionary<IndexedRecord, List<IndexedRecord>>? _copies;
 
     public ChainAssembly(string traceId, IReadOnlyList<IndexedRecord> records, ChainOptions options)
     {
@@ -98,6 +99,7 @@ sealed class ChainAssembly
     public CallChain Build()
     {
         Array.Sort(_entries);
+        SetCopiesAside();
         _loose.Sort(ChainEntry.CompareRecords);
         _twins = ReadsAsTwins();
         FindSites();
@@ -110,6 +112,41 @@ sealed class ChainAssembly
             for (var i = 0; i < _sites[site].NodeCount; i++) _siteOfNode[_sites[site].FirstNode + i] = site;
         SpanAndName();
         return Count();
+    }
+
+    /// <summary>
+    /// Byte-identical calls and handlings are one record that was delivered again: only the first takes part, the others are placed with it,
+    /// so that a second delivery changes nothing else.
+    /// </summary>
+    void SetCopiesAside()
+    {
+        var kept = Math.Min(1, _entries.Length);
+        for (var i = 1; i < _entries.Length; i++)
+        {
+            ref readonly var first = ref _entries[kept - 1];
+            ref readonly var entry = ref _entries[i];
+            if (entry.Class == ChainEntry.Event || entry.Class != first.Class || !entry.HasSameId(first) || !ChainEntry.AreIdentical(entry.Record, first.Record))
+            {
+                if (kept != i) _entries[kept] = entry;
+                kept++;
+                continue;
+            }
+
+            _copies ??= new(ReferenceEqualityComparer.Instance);
+            if (!_copies.TryGetValue(first.Record, out var copies)) _copies.Add(first.Record, copies = []);
+            copies.Add(entry.Record);
+            _duplicateCount++;
+        }
+
+        if (kept < _entries.Length) _entries = _entries[..kept];
+    }
+
+    /// <summary>Places a record and the copies of it.</summary>
+    void Place(IndexedRecord record)
+    {
+        _placed[_placedCount++] = record;
+        if (_copies is null || !_copies.TryGetValue(record, out var copies)) return;
+        foreach (var copy in copies) _placed[_placedCount++] = copy;
     }
 
     // ---- which reading ----
@@ -371,13 +408,14 @@ sealed class ChainAssembly
         if (_parents.Count <= 1 && IsSimple(site, out var call, out var server) && !NeedsSplit(call, server))
         {
             var first = _placedCount;
-            if (call is not null) _placed[_placedCount++] = call;
-            if (server is not null) _placed[_placedCount++] = server;
+            if (call is not null) Place(call);
+            var firstHandling = _placedCount;
+            if (server is not null) Place(server);
             var firstEvent = _placedCount;
             PlaceEvents(site.OwnStart, site.OwnEnd);
             PlaceEvents(site.CalleeStart, site.CalleeEnd);
             foreach (var record in loose) _placed[_placedCount++] = record;
-            var node = AddNode(site, 0, _parents.Count == 0 ? null : _parents[0], first, call is null ? 0 : 1, server is null ? 0 : 1, _placedCount - firstEvent);
+            var node = AddNode(site, 0, _parents.Count == 0 ? null : _parents[0], first, firstHandling - first, firstEvent - firstHandling, _placedCount - firstEvent);
             node.Caller = call;
             node.IsError = call is { IsError: true } || server is { IsError: true };
             SetCalleeOnly(node, site, isSecondHandling: false);
@@ -415,10 +453,12 @@ sealed class ChainAssembly
         foreach (var execution in executions.Split())
         {
             var first = _placedCount;
-            foreach (var record in execution.Calls) _placed[_placedCount++] = record;
-            foreach (var record in execution.Handlings) _placed[_placedCount++] = record;
+            foreach (var record in execution.Calls) Place(record);
+            var firstHandling = _placedCount;
+            foreach (var record in execution.Handlings) Place(record);
+            var firstEvent = _placedCount;
             foreach (var record in execution.Events) _placed[_placedCount++] = record;
-            var node = AddNode(site, number++, execution.Parent, first, execution.Calls.Count, execution.Handlings.Count, execution.Events.Count);
+            var node = AddNode(site, number++, execution.Parent, first, firstHandling - first, firstEvent - firstHandling, _placedCount - firstEvent);
             node.IsAmbiguous = execution.IsAmbiguous;
             site.IsAmbiguous |= execution.IsAmbiguous;
             foreach (var record in execution.Calls)
@@ -430,8 +470,6 @@ sealed class ChainAssembly
             foreach (var record in execution.Handlings) node.IsError |= record.IsError;
             SetCalleeOnly(node, site, execution.IsSecondHandling);
         }
-
-        _duplicateCount += executions.DuplicateCount;
     }
 
     /// <summary>The execution of a call that none of its records belongs to, known from below; one for each id at most.</summary>
@@ -577,7 +615,7 @@ sealed class ChainAssembly
                 newest = Math.Max(newest, record.Record.TimestampMicros);
                 debug |= record.Record.Debug == true;
                 if (uid is null && record.Record.Has(RecordField.Uid)) uid = record.Record.Uid;
-                var isCopy = last is not null && record.Kind is not (RecordKind.Event or RecordKind.Metric) && Executions.AreIdentical(last, record);
+                var isCopy = last is not null && record.Kind is not (RecordKind.Event or RecordKind.Metric) && ChainEntry.AreIdentical(last, record);
                 last = record;
                 if (isCopy) continue;
                 if (record.IsError) errors++;

@@ -80,6 +80,9 @@ readonly struct ChainEntry : IComparable<ChainEntry>
         return Class != other.Class ? Class.CompareTo(other.Class) : CompareRecords(Record, other.Record);
     }
 
+    /// <summary>Same line again, as at-least-once delivery brings it.</summary>
+    public static bool AreIdentical(IndexedRecord left, IndexedRecord right) => left.LineHash == right.LineHash && left.LineHash != UInt128.Zero;
+
     /// <summary>Oldest first; never 0 for two records that could be told apart.</summary>
     public static int CompareRecords(IndexedRecord left, IndexedRecord right)
     {

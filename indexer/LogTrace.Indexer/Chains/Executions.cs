@@ -27,7 +27,7 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
         public bool IsEmpty => Calls.Count + Handlings.Count + Events.Count == 0;
     }
 
-    /// <summary>One call or one handling: a record with its copies, and with the records of opening the connection for it.</summary>
+    /// <summary>One call or one handling: a record, and with a call the records of opening the connection for it.</summary>
     sealed class Item(IndexedRecord record)
     {
         public IndexedRecord Record { get; } = record;
@@ -52,32 +52,15 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
     readonly List<(IndexedRecord Record, bool IsInScope)> _events = [];
     readonly List<Execution> _executions = [];
 
-    /// <summary>Records that repeat another one byte for byte.</summary>
-    public int DuplicateCount { get; private set; }
+    // One call and one handling belong together unless they say otherwise: what kind of call it is decides only between several.
+    bool _hasChoice;
 
-    /// <summary>Same line again, as at-least-once delivery brings it.</summary>
-    public static bool AreIdentical(IndexedRecord left, IndexedRecord right) => left.LineHash == right.LineHash && left.LineHash != UInt128.Zero;
-
-    /// <summary>Records of one class come oldest first.</summary>
+    /// <summary>Records of one class come oldest first, none of them twice.</summary>
     /// <param name="isInScope">Logged within the scope of the call, not on its caller's side.</param>
     public void Add(IndexedRecord record, byte kind, bool isInScope)
     {
-        if (kind == ChainEntry.Event)
-        {
-            _events.Add((record, isInScope));
-            return;
-        }
-
-        var items = kind == ChainEntry.Call ? _calls : _handlings;
-        if (items.Count > 0 && AreIdentical(items[^1].Record, record))
-        {
-            items[^1].All.Add(record);
-            DuplicateCount++;
-        }
-        else
-        {
-            items.Add(new Item(record));
-        }
+        if (kind == ChainEntry.Event) _events.Add((record, isInScope));
+        else (kind == ChainEntry.Call ? _calls : _handlings).Add(new Item(record));
     }
 
     /// <summary>The executions in their order: by parent, then by time. At least one, possibly empty (a placeholder).</summary>
@@ -86,6 +69,7 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
         JoinConnects();
         foreach (var call in _calls) (call.Parent, call.HasClearParent) = FindParent(call.ParentSpan, call.Record.Service, call.Instance);
         TakeForks();
+        _hasChoice = _calls.Count > 1 || _handlings.Count > 1;
         MatchBySpan();
         MatchByService();
         _executions.Sort(Compare);
@@ -254,7 +238,7 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
 
     bool CanBelongTogether(Item call, Item handling, bool isExact) =>
         (!isExact || (CalleeOf(call.Record, peers) is { } callee && callee == handling.Record.Service)) &&
-        !Datastores.Contains(Stem(call).ToString()) && CanBelongTogether(call.Record, handling.Record, peers, trustsSpans);
+        !(_hasChoice && Datastores.Contains(Stem(call).ToString())) && CanBelongTogether(call.Record, handling.Record, peers, trustsSpans);
 
     /// <summary>False when their spans or services say that the request is not the handling of the call.</summary>
     public static bool CanBelongTogether(IndexedRecord call, IndexedRecord handling, PeerNames peers, bool trustsSpans)

@@ -220,6 +220,49 @@ public sealed class ChainPropertyTests
     }
 
     [Fact]
+    public void Lines_delivered_again_change_nothing_but_the_positions()
+    {
+        var seed = Environment.TickCount;
+        string[] names = ["http.get", "request.info", "fork.info", "mysql.connect", "mysql.request", "redis.request"];
+        string?[] spans = [null, "a", "b", "c"];
+        for (var i = 0; i < 2_000; i++)
+        {
+            var random = new Random(seed + i);
+            var once = new List<IndexedRecord>();
+            var again = new List<IndexedRecord>();
+            for (var r = 1 + random.Next(12); r > 0; r--)
+            {
+                var id = "1" + string.Concat(Enumerable.Range(0, random.Next(4)).Select(_ => $".{1 + random.Next(3)}"));
+                var (name, at, hash) = (names[random.Next(names.Length)], random.Next(5), new UInt128(7, (ulong)r));
+                var (service, span, parentSpan) = (random.Next(3) == 0 ? null : $"s{random.Next(3)}", spans[random.Next(4)], spans[random.Next(4)]);
+                IndexedRecord Deliver() => Record(name, id, service, at, span: span, parentSpan: parentSpan, peer: "s1", lineHash: hash);
+                var first = Deliver();
+                once.Add(first);
+                again.Add(first);
+                for (var copies = random.Next(3); copies > 0; copies--) again.Add(Deliver());
+            }
+
+            var shuffled = again.ToArray();
+            random.Shuffle(shuffled);
+            var expected = ChainBuilder.Build("t", once);
+
+            var chain = ChainBuilder.Build("t", shuffled);
+
+            Expect(WithoutPositions(chain) == WithoutPositions(expected), $"a second delivery changes nothing; seed {seed} + {i}");
+            Expect(chain.DuplicateCount == again.Count - once.Count && chain.RecordCount == again.Count, $"copies are counted; seed {seed} + {i}");
+            chain.ShouldBeSound(shuffled);
+        }
+
+        static string WithoutPositions(CallChain chain)
+        {
+            var json = System.Text.Json.Nodes.JsonNode.Parse(chain.Json().GetRawText())!.AsObject();
+            json.Remove("record_count");
+            foreach (var node in json["nodes"]!.AsArray()) node!.AsObject().Remove("records");
+            return json.ToJsonString();
+        }
+    }
+
+    [Fact]
     public void Random_bytes_through_codec_and_chain_never_throw()
     {
         var seed = Environment.TickCount;
