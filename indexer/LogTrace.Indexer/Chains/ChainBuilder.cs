@@ -64,7 +64,7 @@ sealed class ChainAssembly
     readonly List<int> _open = [];
     readonly List<(int Site, ulong From, ulong To)> _gaps = [];
     readonly List<ChainNode> _nodes = [];
-    readonly List<ChainNode> _parents = [];
+    readonly Dictionary<int, ParentExecutions> _parents = [];
     readonly IndexedRecord[] _placed;
     readonly PeerNames _peers = new();
     ChainEntry[] _entries;
@@ -396,16 +396,10 @@ sealed class ChainAssembly
     {
         ref var site = ref _sites[index];
         site.FirstNode = _nodes.Count;
-        _parents.Clear();
-        if (site.Parent >= 0)
-        {
-            var above = _sites[site.Parent];
-            for (var i = 0; i < above.NodeCount; i++) _parents.Add(_nodes[above.FirstNode + i]);
-            if (above.Unknown is not null) _parents.Add(above.Unknown);
-        }
-
+        var parent = site.Parent < 0 ? null : _nodes[_sites[site.Parent].FirstNode];
+        var hasOneParent = site.Parent < 0 || _sites[site.Parent] is { NodeCount: 1, Unknown: null };
         var loose = _looseBySite is not null && _looseBySite.TryGetValue(index, out var list) ? list : [];
-        if (_parents.Count <= 1 && IsSimple(site, out var call, out var server) && !NeedsSplit(call, server))
+        if (hasOneParent && IsSimple(site, out var call, out var server) && !NeedsSplit(call, server))
         {
             var first = _placedCount;
             if (call is not null) Place(call);
@@ -415,7 +409,7 @@ sealed class ChainAssembly
             PlaceEvents(site.OwnStart, site.OwnEnd);
             PlaceEvents(site.CalleeStart, site.CalleeEnd);
             foreach (var record in loose) _placed[_placedCount++] = record;
-            var node = AddNode(site, 0, _parents.Count == 0 ? null : _parents[0], first, firstHandling - first, firstEvent - firstHandling, _placedCount - firstEvent);
+            var node = AddNode(site, 0, parent, first, firstHandling - first, firstEvent - firstHandling, _placedCount - firstEvent);
             node.Caller = call;
             node.IsError = call is { IsError: true } || server is { IsError: true };
             SetCalleeOnly(node, site, isSecondHandling: false);
@@ -444,7 +438,7 @@ sealed class ChainAssembly
     void SplitNodes(ref Site site, List<IndexedRecord> loose)
     {
         var parent = site.Parent;
-        var executions = new Executions(_peers, _trustsSpans, _parents, () => UnknownExecution(parent));
+        var executions = new Executions(_peers, _trustsSpans, ParentsOf(site), () => UnknownExecution(parent));
         for (var i = site.OwnStart; i < site.OwnEnd; i++) executions.Add(_entries[i].Record, _entries[i].Class, isInScope: false);
         for (var i = site.CalleeStart; i < site.CalleeEnd; i++) executions.Add(_entries[i].Record, _entries[i].Class, isInScope: true);
         foreach (var record in loose) executions.Add(record, ChainEntry.Event, isInScope: true);
@@ -472,12 +466,25 @@ sealed class ChainAssembly
         }
     }
 
+    ParentExecutions ParentsOf(in Site site)
+    {
+        if (site.Parent < 0) return new ParentExecutions([], _peers);
+        if (_parents.TryGetValue(site.Parent, out var parents)) return parents;
+        ref var above = ref _sites[site.Parent];
+        var nodes = _nodes.GetRange(above.FirstNode, above.NodeCount);
+        if (above.Unknown is not null) nodes.Add(above.Unknown);
+        parents = new ParentExecutions(nodes, _peers);
+        _parents.Add(site.Parent, parents);
+        return parents;
+    }
+
     /// <summary>The execution of a call that none of its records belongs to, known from below; one for each id at most.</summary>
     ChainNode UnknownExecution(int index)
     {
         ref var site = ref _sites[index];
         if (site.Unknown is not null) return site.Unknown;
         _hasUnknown = site.IsAmbiguous = true;
+        _parents.Remove(index); // for those that come later there is one more
         return site.Unknown = new ChainNode(site.Source, site.Length, site.Depth, site.Number, site.NodeCount, _nodes[site.FirstNode].Parent, _placed, 0, 0, 0, 0)
         {
             IsUnknownExecution = true,

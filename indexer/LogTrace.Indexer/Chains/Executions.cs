@@ -6,11 +6,16 @@ namespace LogTrace.Indexer.Chains;
 /// Separates the executions that share one id: by span ids where records have them, else by caller's and callee's service, instance and
 /// process. What cannot be told apart stays together and is flagged; no record is ever dropped.
 /// </summary>
-sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNode> parents, Func<ChainNode> unknownParent)
+sealed class Executions(PeerNames peers, bool trustsSpans, ParentExecutions parents, Func<ChainNode> unknownParent)
 {
     /// <summary>Resources that never write records of their own: a request.info under such a call's id belongs to another one.</summary>
     static readonly HashSet<string> Datastores =
         new(StringComparer.Ordinal) { "mysql", "redis", "memcache", "pgsql", "postgres", "mssql", "oracle", "sqlite", "mongo", "elasticsearch", "db", "mc" };
+
+    static readonly HashSet<string>.AlternateLookup<ReadOnlySpan<char>> s_datastoreLookup = Datastores.GetAlternateLookup<ReadOnlySpan<char>>();
+
+    /// <summary>The usual shared counter leaves a few alike; thousands come only from broken input, where pairs are not worth n * m.</summary>
+    const long MaxPairs = 1_000_000;
 
     internal sealed class Execution
     {
@@ -35,8 +40,13 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
         public string? Span { get; } = NullIfEmpty(record.Record.SpanId);
         public string? ParentSpan { get; } = NullIfEmpty(record.Record.ParentSpanId);
         public (string? Host, string? Process) Instance { get; } = InstanceOf(record.Record);
+        public bool IsConnect { get; } = RecordNames.IsConnect(record.Record.Name);
+        public bool IsToDatastore { get; } = record.Kind == RecordKind.Client && IsDatastore(record.Record.Name);
         public ChainNode? Parent { get; set; }
         public bool HasClearParent { get; set; } = true;
+
+        /// <summary>It has found its place and is in its list no more.</summary>
+        public bool IsTaken { get; set; }
     }
 
     /// <summary>Items that nothing tells apart.</summary>
@@ -51,6 +61,10 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
     readonly List<Item> _handlings = [];
     readonly List<(IndexedRecord Record, bool IsInScope)> _events = [];
     readonly List<Execution> _executions = [];
+
+    // Where there are several calls: all of them, the services that made them and, once asked for, those that were called.
+    List<Item> _allCalls = [];
+    HashSet<string?>? _callers, _called;
 
     // One call and one handling belong together unless they say otherwise: what kind of call it is decides only between several.
     bool _hasChoice;
@@ -67,6 +81,12 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
     public List<Execution> Split()
     {
         JoinConnects();
+        if (_calls.Count > 1)
+        {
+            _allCalls = [.. _calls];
+            _callers = [.. _calls.Select(call => call.Record.Service)];
+        }
+
         foreach (var call in _calls) (call.Parent, call.HasClearParent) = FindParent(call.ParentSpan, call.Record.Service, call.Instance);
         TakeForks();
         _hasChoice = _calls.Count > 1 || _handlings.Count > 1;
@@ -87,59 +107,80 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
 
     void JoinConnects()
     {
-        if (_calls.Count < 2) return;
-        for (var i = 0; i < _calls.Count; i++)
+        var connects = _calls.FindAll(call => call.IsConnect);
+        if (connects.Count == 0 || _calls.Count < 2) return;
+
+        // As with Match below: what agrees is looked for pair by pair unless broken input has thousands, where only what is equal is one use.
+        if ((long)connects.Count * _calls.Count <= MaxPairs)
         {
-            var connect = _calls[i];
-            if (!RecordNames.IsConnect(connect.Record.Record.Name)) continue;
-            Item? target = null;
-            foreach (var call in _calls)
-            {
-                if (call == connect || !IsSameUse(connect, call)) continue;
-                if (RecordNames.IsConnect(call.Record.Record.Name))
-                {
-                    target ??= call; // several connects and no request so far: still one call
-                    continue;
-                }
-
-                if (target is null || RecordNames.IsConnect(target.Record.Record.Name)) target = call;
-                if (call.Record.StartMicros < connect.Record.StartMicros) continue;
-                target = call;
-                break; // the first request after the connect
-            }
-
-            if (target is null) continue;
-            target.All.AddRange(connect.All);
-            _calls.RemoveAt(i--);
+            foreach (var connect in connects) Join(connect, _calls.Where(call => !call.IsTaken && call != connect && IsSameUse(connect, call)));
+        }
+        else
+        {
+            foreach (var use in _calls.GroupBy(call => (call.Record.Service, Stem(call.Record.Record.Name).ToString(), call.Instance, call.ParentSpan)))
+                JoinEqual([.. use]);
         }
 
-        foreach (var call in _calls) call.All.Sort(1, call.All.Count - 1, Comparer<IndexedRecord>.Create(ChainEntry.CompareRecords));
+        _calls.RemoveAll(call => call.IsTaken);
+        foreach (var call in _calls)
+            if (call.All.Count > 2) call.All.Sort(1, call.All.Count - 1, Comparer<IndexedRecord>.Create(ChainEntry.CompareRecords));
+    }
+
+    /// <summary>To the first request after the connect, else to the first request, else to another connect: several and no request are still one call.</summary>
+    static void Join(Item connect, IEnumerable<Item> others)
+    {
+        Item? target = null;
+        foreach (var call in others)
+        {
+            if (target is null || (target.IsConnect && !call.IsConnect)) target = call;
+            if (call.IsConnect || call.Record.StartMicros < connect.Record.StartMicros) continue;
+            target = call;
+            break;
+        }
+
+        if (target is null) return;
+        target.All.AddRange(connect.All);
+        connect.IsTaken = true;
+    }
+
+    /// <summary>The same for calls that agree in everything, oldest first.</summary>
+    static void JoinEqual(List<Item> calls)
+    {
+        var requests = calls.FindAll(call => !call.IsConnect);
+        var next = 0;
+        foreach (var connect in calls)
+        {
+            if (!connect.IsConnect) continue;
+            while (next < requests.Count && requests[next].Record.StartMicros < connect.Record.StartMicros) next++;
+            var target = requests.Count == 0 ? calls[^1] : requests[next < requests.Count ? next : 0];
+            if (target == connect) continue;
+            target.All.AddRange(connect.All);
+            connect.IsTaken = true;
+        }
     }
 
     static bool IsSameUse(Item left, Item right) =>
-        left.Record.Service == right.Record.Service && Stem(left).SequenceEqual(Stem(right)) && AgreeOnInstance(left.Instance, right.Instance) &&
-        (left.ParentSpan is null || right.ParentSpan is null || left.ParentSpan == right.ParentSpan);
+        left.Record.Service == right.Record.Service && Stem(left.Record.Record.Name).SequenceEqual(Stem(right.Record.Record.Name)) &&
+        AgreeOnInstance(left.Instance, right.Instance) && (left.ParentSpan is null || right.ParentSpan is null || left.ParentSpan == right.ParentSpan);
 
-    static ReadOnlySpan<char> Stem(Item item)
-    {
-        var name = item.Record.Record.Name.AsSpan();
-        var dot = name.IndexOf('.');
-        return dot < 0 ? name : name[..dot];
-    }
+    static ReadOnlySpan<char> Stem(string? name) => name is not null && name.IndexOf('.') is var dot and >= 0 ? name.AsSpan(0, dot) : name;
+
+    static bool IsDatastore(string? name) => s_datastoreLookup.Contains(Stem(name));
 
     // ---- which handling belongs to which call ----
 
     void TakeForks()
     {
-        for (var i = 0; i < _handlings.Count; i++)
+        foreach (var fork in _handlings)
         {
-            var fork = _handlings[i];
             if (fork.Record.Kind != RecordKind.Internal) continue;
             (fork.Parent, fork.HasClearParent) = FindParent(fork.ParentSpan ?? fork.Span, fork.Record.Service, fork.Instance);
-            _handlings.RemoveAt(i--);
+            fork.IsTaken = true;
             _forks.Add(fork);
         }
 
+        if (_forks.Count == 0) return;
+        _handlings.RemoveAll(handling => handling.IsTaken);
         foreach (var group in GroupAlike(_forks)) AddExecution([], group.Items, group.First);
     }
 
@@ -147,23 +188,29 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
 
     void MatchBySpan()
     {
-        for (var i = 0; i < _calls.Count; i++)
+        if (_calls.Count == 0 || _handlings.Count == 0) return;
+        var handlings = _handlings.Where(handling => handling.ParentSpan is not null).ToLookup(handling => handling.ParentSpan!);
+        if (handlings.Count == 0) return;
+
+        // A span id that several calls have is one of the scope, not of the call: it tells nothing.
+        var owners = new Dictionary<string, int>(StringComparer.Ordinal);
+        foreach (var call in _calls)
+            if (call.Span is not null) owners[call.Span] = owners.GetValueOrDefault(call.Span) + 1;
+        foreach (var call in _calls)
         {
-            var call = _calls[i];
-            if (call.Span is null) continue;
-            var isShared = _calls.Exists(other => other != call && other.Span == call.Span);
-            if (isShared) continue; // an id of the scope, not of the call: it tells nothing
-            var handled = _handlings.FindAll(handling => handling.ParentSpan == call.Span);
-            if (handled.Count == 0) continue;
-            _handlings.RemoveAll(handled.Contains);
-            _calls.RemoveAt(i--);
+            if (call.Span is null || owners[call.Span] > 1 || !handlings.Contains(call.Span)) continue;
+            call.IsTaken = true;
             var isFirst = true;
-            foreach (var group in GroupAlike(handled))
+            foreach (var group in GroupAlike(handlings[call.Span]))
             {
+                foreach (var handling in group.Items) handling.IsTaken = true;
                 AddExecution(isFirst ? [call] : [], group.Items, call, isSecondHandling: !isFirst);
                 isFirst = false;
             }
         }
+
+        _calls.RemoveAll(call => call.IsTaken);
+        _handlings.RemoveAll(handling => handling.IsTaken);
     }
 
     void MatchByService()
@@ -181,8 +228,7 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
     {
         if (calls.Count == 0 || handlings.Count == 0) return;
 
-        // The usual shared counter leaves a few groups; thousands come only from broken input, where pairs are not worth n * m.
-        if ((long)calls.Count * handlings.Count > 1_000_000)
+        if ((long)calls.Count * handlings.Count > MaxPairs)
         {
             if (isExact) return;
             AddExecution([.. calls.SelectMany(group => group.Items)], [.. handlings.SelectMany(group => group.Items)], calls[0].First);
@@ -238,7 +284,7 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
 
     bool CanBelongTogether(Item call, Item handling, bool isExact) =>
         (!isExact || (CalleeOf(call.Record, peers) is { } callee && callee == handling.Record.Service)) &&
-        !(_hasChoice && Datastores.Contains(Stem(call).ToString())) && CanBelongTogether(call.Record, handling.Record, peers, trustsSpans);
+        !(_hasChoice && call.IsToDatastore) && CanBelongTogether(call.Record, handling.Record, peers, trustsSpans);
 
     /// <summary>False when their spans or services say that the request is not the handling of the call.</summary>
     public static bool CanBelongTogether(IndexedRecord call, IndexedRecord handling, PeerNames peers, bool trustsSpans)
@@ -256,7 +302,7 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
 
     static string? CalleeOf(IndexedRecord call, PeerNames peers) => call.CalleeService ?? peers.ServiceOf(call.Peer);
 
-    List<Group> GroupAlike(List<Item> items)
+    List<Group> GroupAlike(IEnumerable<Item> items)
     {
         var groups = new List<Group>();
         var byKey = new Dictionary<(ChainNode?, string?, string?, string?, string?, string?, string?), Group>();
@@ -301,53 +347,30 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
     /// </summary>
     (ChainNode? Parent, bool IsClear) FindParent(string? parentSpan, string? service, (string? Host, string? Process) instance)
     {
-        if (parents.Count == 0) return (null, true);
-        if (parents.Count == 1) return Contradicts(parents[0], service) ? (unknownParent(), true) : (parents[0], true);
-        var candidates = parents.Where(CanHaveScope).ToList();
-        if (parentSpan is not null)
-        {
-            var same = candidates.FindAll(parent => HasScopeSpan(parent, parentSpan));
-            if (same.Count > 0) return (same[0], same.Count == 1);
-            candidates.RemoveAll(parent => HasScopeSpan(parent, null));
-        }
-
-        if (candidates.Count == 0) return (unknownParent(), true);
-        if (service is null) return (candidates[0], false);
-        var known = candidates.FindAll(parent => ScopeService(parent) == service);
-        if (known.Count == 0) known = candidates.FindAll(parent => ScopeService(parent) is null && !parent.IsUnknownExecution);
-        if (known.Count == 0) return (unknownParent(), true);
-        if (known.Count > 1 && instance != default)
-        {
-            var here = known.FindAll(parent => parent.Callee is { } callee && AgreeOnInstance(InstanceOf(callee.Record), instance));
-            if (here.Count > 0) known = here;
-        }
-
-        return (known[0], known.Count == 1);
+        if (parents.First is not { } first) return (null, true);
+        if (!parents.HasSeveral) return Contradicts(first, service) ? (unknownParent(), true) : (first, true);
+        var (parent, isClear) = parents.Find(parentSpan, service, instance);
+        return parent is null ? (unknownParent(), true) : (parent, isClear);
     }
 
     /// <summary>A database makes no calls.</summary>
-    static bool CanHaveScope(ChainNode node) => node.Callee is not null || node.Caller is null || node.ResourceKind is not { } kind || !Datastores.Contains(kind);
+    public static bool CanHaveScope(ChainNode node) => node.Callee is not null || node.Caller is null || !IsDatastore(node.Caller.Record.Name);
 
     /// <summary>
     /// Of several calls under one id, one that another service made than the one that handled the parent, while the parent's service made
     /// another of them. Not so where the first was called under this very id: it merely handed the id on without counting, as proxies do.
     /// </summary>
-    bool Contradicts(ChainNode parent, string? service) =>
-        service is not null && _calls.Count > 1 && parent.Callee is { Service: { } handled, ServiceIsCertain: true } && handled != service &&
-        _calls.Exists(call => call.Record.Service == handled) && !_calls.Exists(call => CalleeOf(call.Record, peers) == service);
-
-    /// <summary>True when a record of the node's scope has this span id, or any for null.</summary>
-    static bool HasScopeSpan(ChainNode node, string? span)
+    bool Contradicts(ChainNode parent, string? service)
     {
-        foreach (var record in node.CalleeRecords)
-            if (NullIfEmpty(record.Record.SpanId) is { } found && (span is null || found == span)) return true;
-        return false;
+        if (service is null || _callers is null || parent.Callee is not { Service: { } handled, ServiceIsCertain: true } || handled == service || !_callers.Contains(handled)) return false;
+        _called ??= [.. _allCalls.Select(call => CalleeOf(call.Record, peers))];
+        return !_called.Contains(service);
     }
 
-    string? ScopeService(ChainNode node) => node.Callee is { } callee ? callee.Service : node.Caller is { } caller ? CalleeOf(caller, peers) : null;
+    public static string? ScopeService(ChainNode node, PeerNames peers) => node.Callee is { } callee ? callee.Service : node.Caller is { } caller ? CalleeOf(caller, peers) : null;
 
     /// <summary>Host without its port, and process without its thread, as records of one process agree on them.</summary>
-    static (string? Host, string? Process) InstanceOf(TraceRecord record)
+    public static (string? Host, string? Process) InstanceOf(TraceRecord record)
     {
         var host = record.ServerIp;
         if (host is not null && host.IndexOf(':') is > 0 and var colon && host.LastIndexOf(':') == colon) host = host[..colon];
@@ -363,40 +386,70 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
 
     void PlaceEvents()
     {
+        if (_events.Count == 0) return;
         var calls = _executions.Count;
+        var hasSeveral = calls > 1;
+        ExecutionIndex<Execution>? byHandling = null, byCall = null;
+        var byParent = new Dictionary<object, Execution>(ReferenceEqualityComparer.Instance);
+        foreach (var execution in _executions) byParent.TryAdd(execution.Parent ?? NoParent, execution);
         foreach (var (record, isInScope) in _events)
         {
             var span = NullIfEmpty(record.Record.SpanId);
             if (isInScope && calls > 0)
             {
-                var scopes = _executions.GetRange(0, calls);
-                if (calls > 1)
-                {
-                    var same = scopes.FindAll(execution => span is not null && execution.Handlings.Exists(handling => handling.Record.SpanId == span));
-                    if (same.Count == 0) same = scopes.FindAll(execution => span is not null && execution.Calls.Exists(call => call.Record.SpanId == span));
-                    if (same.Count == 0)
-                    {
-                        same = scopes.FindAll(execution => execution.Handlings.Exists(
-                            handling => handling.Service == record.Service && AgreeOnInstance(InstanceOf(handling.Record), InstanceOf(record.Record))));
-                    }
-
-                    if (same.Count > 0) scopes = same;
-                }
-
-                scopes[0].Events.Add(record);
-                scopes[0].IsAmbiguous |= scopes.Count > 1;
+                var (scope, count) = hasSeveral ? FindScope(record, span) : default;
+                scope ??= _executions[0];
+                scope.Events.Add(record);
+                scope.IsAmbiguous |= hasSeveral && count != 1;
                 continue;
             }
 
             var (parent, isClear) = isInScope ? FindParent(null, null, default) : FindParent(span, record.Service, InstanceOf(record.Record));
-            var execution = _executions.Find(candidate => candidate.Parent == parent) ?? (isClear || _executions.Count == 0 ? null : _executions[0]);
-            if (execution is null) _executions.Add(execution = new Execution { Parent = parent });
-            execution.Events.Add(record);
-            execution.IsAmbiguous |= !isClear;
+            if (!byParent.TryGetValue(parent ?? NoParent, out var place))
+            {
+                if (isClear || _executions.Count == 0)
+                {
+                    _executions.Add(place = new Execution { Parent = parent });
+                    byParent.Add(parent ?? NoParent, place);
+                }
+                else
+                {
+                    place = _executions[0];
+                }
+            }
+
+            place.Events.Add(record);
+            place.IsAmbiguous |= !isClear;
         }
 
         if (_executions.Count > calls && calls > 0) _executions.Sort(Compare);
+
+        // By the span of the handling, else of the call, else by the service and instance that handled it.
+        (Execution? First, int Count) FindScope(IndexedRecord record, string? span)
+        {
+            if (byHandling is null || byCall is null)
+            {
+                (byHandling, byCall) = (new(), new());
+                for (var i = 0; i < calls; i++)
+                {
+                    var execution = _executions[i];
+                    foreach (var handling in execution.Handlings)
+                    {
+                        byHandling.AddSpan(NullIfEmpty(handling.Record.SpanId), execution);
+                        byHandling.AddInstance(handling.Service, InstanceOf(handling.Record), execution);
+                    }
+
+                    foreach (var call in execution.Calls) byCall.AddSpan(NullIfEmpty(call.Record.SpanId), execution);
+                }
+            }
+
+            var found = byHandling.FindSpan(span);
+            if (found.Count == 0) found = byCall.FindSpan(span);
+            return found.Count > 0 ? found : byHandling.FindInstance(record.Service, InstanceOf(record.Record));
+        }
     }
+
+    static readonly object NoParent = new();
 
     int Compare(Execution left, Execution right)
     {
@@ -408,5 +461,5 @@ sealed class Executions(PeerNames peers, bool trustsSpans, IReadOnlyList<ChainNo
 
     static int IndexOf(ChainNode? node) => node?.Execution ?? 0;
 
-    static string? NullIfEmpty(string? text) => string.IsNullOrEmpty(text) ? null : text;
+    public static string? NullIfEmpty(string? text) => string.IsNullOrEmpty(text) ? null : text;
 }

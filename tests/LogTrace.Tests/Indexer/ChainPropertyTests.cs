@@ -305,4 +305,29 @@ public sealed class ChainPropertyTests
         var wide = Enumerable.Range(1, 100_000).Select(number => Record("http.get", $"1.{number}", "s")).ToArray();
         ChainBuilder.Build("t", wide).Nodes.Should().HaveCount(100_001);
     }
+
+    /// <summary>A counter that somebody resets leaves as many executions as records. Going over them for each record would take minutes here.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Thousands_of_executions_of_one_id_take_no_quadratic_time(bool hasSpans)
+    {
+        var records = new List<IndexedRecord>();
+        for (var i = 0; i < 60_000; i++)
+        {
+            var (call, scope, service) = ($"c{i}", $"s{i}", $"s{i % 3}");
+            records.Add(Record("http.get", "1.2", service, i, span: hasSpans ? call : null, parentSpan: hasSpans ? "top" : null, pid: $"{i % 7}"));
+            records.Add(Record("request.info", "1.2.1", $"s{(i + 1) % 3}", i, span: hasSpans ? scope : null, parentSpan: hasSpans ? call : null, pid: $"{i % 5}"));
+            records.Add(Record(i % 2 == 0 ? "mysql.connect" : "mysql.request", "1.2.2", $"s{(i + 1) % 3}", i, parentSpan: hasSpans ? scope : null, pid: $"{i % 5}"));
+            records.Add(Record("log.info", "1.2.2", $"s{(i + 1) % 3}", i, span: hasSpans ? scope : null, pid: $"{i % 5}"));
+            records.Add(Record("log.info", "1.2.1", $"s{(i + 1) % 3}", i, span: hasSpans ? scope : null, pid: $"{i % 5}"));
+        }
+
+        var time = System.Diagnostics.Stopwatch.StartNew();
+        var chain = ChainBuilder.Build("t", records);
+
+        time.Elapsed.Should().BeLessThan(TimeSpan.FromSeconds(90));
+        chain.ShouldBeSound(records);
+        if (hasSpans) chain.Nodes.Count(node => node.IdText is "1.2" && node is { Caller: not null, Callee: not null, IsAmbiguous: false }).Should().Be(60_000);
+    }
 }
