@@ -80,7 +80,8 @@ public sealed class TraceMiddleware
     {
         var values = request.Headers[name];
         if (values.Count == 1) return values[0];
-        if (values.Count > 1) return name == TraceHeaders.TraceState ? values.ToString() : null;
+        // Only tracestate may come in parts. Two ids are none: joined they break the rules, where left out they would read as a request that has none.
+        if (values.Count > 1) return name is TraceHeaders.TraceState or TraceHeaders.TraceId or TraceHeaders.RpcId ? values.ToString() : null;
         // Where a caller can send no headers it names the context in the query, both parts of it.
         return name switch
         {

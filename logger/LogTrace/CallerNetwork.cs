@@ -11,7 +11,7 @@ public enum CallerTrust
     /// <summary>Its ids: its traces are continued.</summary>
     Accept,
 
-    /// <summary>Its ids and that a request is a debug request; its responses carry <c>X-Trace-Id</c>.</summary>
+    /// <summary>Its ids, its sampling decision and that a request is a debug request; its responses carry <c>X-Trace-Id</c>.</summary>
     Trust,
 }
 

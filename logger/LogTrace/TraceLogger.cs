@@ -149,6 +149,8 @@ public sealed class TraceLogger : IDisposable
     {
         ArgumentNullException.ThrowIfNull(get);
         var incoming = trust == CallerTrust.Ignore ? default : TraceHeaders.Read(carrier, get);
+        // What is recorded is not for a caller to decide of whom only the ids are believed.
+        if (trust == CallerTrust.Accept) incoming = incoming with { TraceFlags = null };
         if (get(carrier, TraceHeaders.Debug) is not "1") return incoming;
         // A key opens from anywhere, it proves who asks. A token only says that somebody inside checked one, and only a trusted caller says that to us.
         var until = _debugGate.Admit(get(carrier, TraceHeaders.DebugKey), trust == CallerTrust.Trust ? incoming.TraceId : null);

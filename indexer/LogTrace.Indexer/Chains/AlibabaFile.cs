@@ -127,7 +127,7 @@ static class AlibabaFile
         }
 
         row = new Row(
-            traceId, id, (long)(millis * 1_000), response, Known(Value("um")), Known(Value("dm")), Known(Value("uminstanceid")), Known(Value("dminstanceid")),
+            traceId, id, (long)Math.Round(millis * 1_000), response, Known(Value("um")), Known(Value("dm")), Known(Value("uminstanceid")), Known(Value("dminstanceid")),
             Value("rpctype"), Value("interface"), XxHash128.HashToUInt128(line.Bytes.Span), line.Offset);
         reason = null;
         return true;
@@ -163,7 +163,7 @@ static class AlibabaFile
     static IndexedRecord RecordOf(Row row, string file)
     {
         var isCaller = row.IsCallerSide == true;
-        var duration = (long)(Math.Abs(row.ResponseMillis) * 1_000);
+        var duration = (long)Math.Round(Math.Abs(row.ResponseMillis) * 1_000);
         var service = isCaller ? row.Caller : row.Callee;
         var record = new TraceRecord
         {

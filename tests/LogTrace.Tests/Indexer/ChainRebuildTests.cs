@@ -84,7 +84,7 @@ public sealed class ChainRebuildTests : IDisposable
         var file = Write("2022.csv", """
             timestamp,traceid,service,rpc_id,um,uminstanceid,rpctype,interface,dm,dminstanceid,rt
             10,T,S,0,USER,,http,i0,A,a1,-9
-            11,T,S,0.1,A,a1,rpc,i1,B,b1,4
+            11,T,S,0.1,A,a1,rpc,i1,B,b1,1.001
             12,T,S,0.1,A,a1,rpc,i1,B,b1,0
             12,T,S,0.2,A,a1,mc,,C,,0
             12,T,S,0.2x,A,a1,mc,,C,,0
@@ -96,8 +96,8 @@ public sealed class ChainRebuildTests : IDisposable
         code.Should().Be(0);
         messages.Should().Contain($"{file}:6 set aside: rpcid '0.2x'").And.Contain($"{file}:7 set aside: it has 4 columns").And.Contain("6 read, 2 set aside, 1 chains");
         JsonDocument.Parse(lines.Single()).RootElement.GetProperty("nodes").EnumerateArray()
-            .Select(node => $"{node.GetProperty("rpc_id")} {node.GetProperty("service")} {node.GetProperty("caller").ValueKind} {node.GetProperty("callee").ValueKind}")
-            .Should().Equal("0 A Null Object", "0.1 A Object Object", "0.2 A Object Null");
+            .Select(node => $"{node.GetProperty("rpc_id")} {node.GetProperty("service")} {node.GetProperty("duration_us")} {node.GetProperty("caller").ValueKind} {node.GetProperty("callee").ValueKind}")
+            .Should().Equal("0 A 9000 Null Object", "0.1 A 1001 Object Object", "0.2 A 0 Object Null");
     }
 
     [Fact]

@@ -1,4 +1,6 @@
 using System.Net;
+using System.Net.Sockets;
+using System.Text;
 using LogTrace.Tests.Support;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
@@ -103,6 +105,42 @@ public sealed class DebugRequestTests
         request.TraceId.Should().NotBe("0123456789abcdef0123456789abcdef");
         request.ParentSpanId.Should().BeNull();
         request.RpcId!.Value.Text.Should().Be("1.1");
+    }
+
+    [Fact]
+    public async Task Two_ids_in_place_of_one_are_no_context()
+    {
+        using var folder = new TempFolder();
+        await using var service = await TestService.StartAsync(folder, "orders", app => app.MapGet("/", () => "ok"));
+
+        await SendAsync("X-Trace-Id: t1\r\nX-Rpc-Id: 1.2\r\nX-Rpc-Id: 1.3\r\n");
+        await SendAsync("X-Trace-Id: t1\r\nX-Trace-Id: t2\r\nX-Rpc-Id: 1.2\r\n");
+
+        var requests = (await service.StopAsync()).Where(record => record.Name == "request.info").ToList();
+        requests.Should().HaveCount(2).And.OnlyContain(record => record.RpcId!.Value.Text == "1.1" && record.TraceId != "t1" && record.TraceId != "t2");
+
+        // By hand: HttpClient would send two values in one line.
+        async Task SendAsync(string headers)
+        {
+            using var connection = new TcpClient();
+            await connection.ConnectAsync(service.Url.Host, service.Url.Port);
+            await connection.GetStream().WriteAsync(Encoding.ASCII.GetBytes($"GET / HTTP/1.1\r\nHost: {service.Url.Authority}\r\nConnection: close\r\n{headers}\r\n"));
+            using var reader = new StreamReader(connection.GetStream());
+            (await reader.ReadToEndAsync().Within()).Should().StartWith("HTTP/1.1 200");
+        }
+    }
+
+    [Theory]
+    [InlineData(CallerTrust.Ignore, null, null)]
+    [InlineData(CallerTrust.Accept, "0123456789abcdef0123456789abcdef", null)]
+    [InlineData(CallerTrust.Trust, "0123456789abcdef0123456789abcdef", (byte)0)]
+    public void Ids_are_accepted_and_the_sampling_decision_is_trusted(CallerTrust trust, string? traceId, byte? flags)
+    {
+        using var logger = new TraceLogger(new() { Service = "a", Department = "d" });
+
+        var incoming = logger.Judge(trust, "00-0123456789abcdef0123456789abcdef-00f067aa0ba902b7-00", (header, name) => name == TraceHeaders.TraceParent ? header : null);
+
+        (incoming.TraceId, incoming.TraceFlags).Should().Be((traceId, flags));
     }
 
     [Fact]
