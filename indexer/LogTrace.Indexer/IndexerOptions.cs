@@ -23,8 +23,9 @@ public sealed record IndexerOptions
     /// <summary>File that keeps the time of the last check over a restart. Null: a start checks everything that is stored.</summary>
     public string? WatermarkPath { get; init; }
 
-    /// <summary>After a stop: how long a batch in hand may still wait for the store, and open chains be written. What is left then is read again. Default 10 s; zero to 10 minutes.</summary>
-    public TimeSpan DrainLimit { get; init; } = TimeSpan.FromSeconds(10);
+    /// <summary>After a stop: how long a batch in hand may still wait for the store, and open chains be written. What is left then is read again. Default 4 s, so that
+    /// with the shipper's 5 s before it a stop ends before service managers kill after 10 s; zero to 10 minutes.</summary>
+    public TimeSpan DrainLimit { get; init; } = TimeSpan.FromSeconds(4);
 
     /// <summary>First wait after a failure of store, transport or dead letter; it doubles up to <see cref="RetryMax"/>. Default 200 ms; 1 ms to 1 minute.</summary>
     public TimeSpan RetryFirst { get; init; } = TimeSpan.FromMilliseconds(200);

@@ -9,15 +9,22 @@ namespace LogTrace.Shipper;
 /// <summary>The command <c>ship</c>: files to Kafka.</summary>
 public static class ShipCommand
 {
-    /// <summary>The command with its options, to run by itself or below another root.</summary>
-    public static Command AddTo(Command command)
+    /// <summary>The files to read, as every command takes them.</summary>
+    public static Argument<string[]> Patterns()
     {
-        var patterns = new Argument<string[]>("GLOB") { Description = "Log files: *, ?, [a-z], {one,two} and ** stand for parts of a path; quote them.", Arity = ArgumentArity.ZeroOrMore };
+        var patterns = new Argument<string[]>("GLOB") { Description = "Log files: *, ?, [a-z], {one,two} and ** stand for parts of a path; quote them, so that new files are found.", Arity = ArgumentArity.ZeroOrMore };
         // An option that does not exist would otherwise be waited for as a file.
         patterns.Validators.Add(result =>
         {
             foreach (var token in result.Tokens.Where(t => t.Value.StartsWith('-'))) result.AddError($"There is no option '{token.Value}'. For a file of that name write './{token.Value}'.");
         });
+        return patterns;
+    }
+
+    /// <summary>The command with its options, to run by itself or below another root.</summary>
+    public static Command AddTo(Command command)
+    {
+        var patterns = Patterns();
         var kafka = new Option<string?>("--kafka") { Description = "Kafka as HOST:PORT, several separated by commas (default localhost:9092)." };
         var topic = new Option<string?>("--topic") { Description = "Topic of the records (default logtrace.records)." };
         var data = new Option<string?>("--data") { Description = "Directory that keeps how far every file is (default logtrace-data)." };
@@ -55,9 +62,9 @@ public static class ShipCommand
                 await Console.Error.WriteLineAsync(e.Message).ConfigureAwait(false);
                 return 2;
             }
-            catch (ShipperStateException e)
+            catch (Exception e) when (e is ShipperStateException or ArgumentException or IOException or UnauthorizedAccessException or InvalidOperationException or DllNotFoundException)
             {
-                await Console.Error.WriteLineAsync(e.Message).ConfigureAwait(false);
+                await Console.Error.WriteLineAsync($"failed: {e.Message}").ConfigureAwait(false);
                 return 1;
             }
         });
@@ -83,7 +90,8 @@ public static class ShipCommand
         var logger = logs.CreateLogger<ShipperPipeline>();
         try
         {
-            await MakeTopicAsync(kafka, logger, stop.Token).ConfigureAwait(false);
+            // A broker that makes topics by itself would give this one its own number of partitions and copies.
+            await KafkaTopic.WaitUntilThereAsync(kafka, logger.TransportDown, stop.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
@@ -102,25 +110,6 @@ public static class ShipCommand
         }
 
         return options.Once ? PrintBalance(pipeline.Snapshot(), stop.IsCancellationRequested) : 0;
-    }
-
-    // A broker that makes topics by itself would give this one its own number of partitions and copies.
-    static async Task MakeTopicAsync(KafkaOptions kafka, ILogger logger, CancellationToken stop)
-    {
-        var backoff = new Backoff();
-        while (true)
-        {
-            try
-            {
-                await KafkaTopic.EnsureAsync(kafka, stop).ConfigureAwait(false);
-                return;
-            }
-            catch (TransportUnavailableException e)
-            {
-                if (backoff.Failures == 0) logger.TransportDown(e.Message);
-                await backoff.WaitAsync(stop).ConfigureAwait(false);
-            }
-        }
     }
 
     /// <summary>Prints the balance of a run with <c>--once</c> and says what stays for the next start.</summary>

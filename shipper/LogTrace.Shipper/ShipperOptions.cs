@@ -43,8 +43,10 @@ public sealed record ShipperOptions
     /// <summary>The checkpoint is saved when this much was acknowledged since the last save. At least 1, default 67,108,864 bytes.</summary>
     public long CheckpointBytes { get; init; } = 64 << 20;
 
-    /// <summary>How long a stop waits for acknowledgements. 0 to 10 minutes, default 10 s.</summary>
-    public TimeSpan StopLimit { get; init; } = TimeSpan.FromSeconds(10);
+    /// <summary>
+    /// How long a stop waits for acknowledgements; what has none by then is sent again at the next start. 0 to 10 minutes, default 5 s, since service managers kill after 10 s.
+    /// </summary>
+    public TimeSpan StopLimit { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>A deleted file is let go when nothing was written to it for this long. 0 to 1 day, default 5 s.</summary>
     public TimeSpan DeletedGrace { get; init; } = TimeSpan.FromSeconds(5);

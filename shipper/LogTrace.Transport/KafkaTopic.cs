@@ -14,14 +14,13 @@ public static class KafkaTopic
     /// </summary>
     /// <returns>True when it was created, false when it was there.</returns>
     /// <exception cref="TransportUnavailableException">Kafka cannot be reached or refused; retry is safe.</exception>
+    /// <exception cref="ArgumentException">The client does not take one of <see cref="KafkaOptions.Properties"/>.</exception>
     public static async Task<bool> EnsureAsync(KafkaOptions options, CancellationToken cancellationToken = default)
     {
-        using var admin = Open(options);
         try
         {
-            // Metadata is only to be had synchronously.
-            var brokers = await Task.Run(() => admin.GetMetadata(Patience).Brokers.Count, cancellationToken).ConfigureAwait(false);
-            var replication = Math.Clamp(brokers, 1, 3);
+            var replication = Math.Clamp(await BrokersAsync(options, cancellationToken).ConfigureAwait(false), 1, 3);
+            using var admin = Open(options);
             await admin.CreateTopicsAsync(
             [
                 new TopicSpecification
@@ -47,6 +46,27 @@ public static class KafkaTopic
         catch (KafkaException e)
         {
             throw new TransportUnavailableException($"The topic {options.Topic} could not be created at {options.Brokers}: {Reason(e)}.", e);
+        }
+    }
+
+    /// <summary>As <see cref="EnsureAsync"/>, trying again until Kafka can be reached.</summary>
+    /// <param name="report">Is told once what is being waited for.</param>
+    /// <exception cref="ArgumentException">The client does not take one of <see cref="KafkaOptions.Properties"/>.</exception>
+    public static async Task WaitUntilThereAsync(KafkaOptions options, Action<string> report, CancellationToken cancellationToken)
+    {
+        var backoff = new Backoff(max: TimeSpan.FromSeconds(5));
+        while (true)
+        {
+            try
+            {
+                await EnsureAsync(options, cancellationToken).ConfigureAwait(false);
+                return;
+            }
+            catch (TransportUnavailableException e)
+            {
+                if (backoff.Failures == 0) report(e.Message);
+                await backoff.WaitAsync(cancellationToken).ConfigureAwait(false);
+            }
         }
     }
 
@@ -103,8 +123,28 @@ public static class KafkaTopic
         }
     }
 
-    static IAdminClient Open(KafkaOptions options) =>
-        new AdminClientBuilder(KafkaClient.Configure(options)).SetLogHandler((_, message) => KafkaClient.DropLog(message)).Build();
+    // Metadata is only to be had synchronously and without a way to break off: who is cancelled leaves the question to end by itself.
+    static Task<int> BrokersAsync(KafkaOptions options, CancellationToken cancellationToken)
+    {
+        var admin = Open(options);
+        return Task.Run(
+            () =>
+            {
+                using (admin) return admin.GetMetadata(Patience).Brokers.Count;
+            }, CancellationToken.None).WaitAsync(cancellationToken);
+    }
+
+    static IAdminClient Open(KafkaOptions options)
+    {
+        try
+        {
+            return new AdminClientBuilder(KafkaClient.Configure(options)).SetLogHandler((_, message) => KafkaClient.DropLog(message)).Build();
+        }
+        catch (Exception e) when (e is InvalidOperationException or ArgumentException)
+        {
+            throw new ArgumentException($"Kafka:Properties cannot be used, see the properties of librdkafka: {e.Message}", e);
+        }
+    }
 
     static string Reason(KafkaException e) => e switch
     {
