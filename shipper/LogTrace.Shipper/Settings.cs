@@ -11,6 +11,10 @@ public sealed class SettingsException(string message, Exception? inner = null) :
 public sealed class Settings
 {
     const string EnvironmentPrefix = "LOGTRACE__";
+
+    // Of all processes: an environment is often shared.
+    static readonly string[] Sections = ["Shipper", "Indexer", "Kafka", "Elasticsearch", "Sqlite"];
+
     readonly IConfigurationRoot _configuration;
 
     Settings(IConfigurationRoot configuration) => _configuration = configuration;
@@ -25,15 +29,18 @@ public sealed class Settings
         if (file is not null && !File.Exists(path)) throw new SettingsException($"--config: there is no file {path}.");
         try
         {
-            return new Settings(new ConfigurationBuilder()
+            var configuration = new ConfigurationBuilder()
                 .AddJsonFile(path, optional: true)
                 .AddEnvironmentVariables(EnvironmentPrefix)
                 .AddInMemoryCollection(flags.Where(flag => flag.Value is not null))
-                .Build());
+                .Build();
+            var unknown = configuration.GetChildren().Select(section => section.Key).FirstOrDefault(key => !Sections.Contains(key, StringComparer.OrdinalIgnoreCase));
+            if (unknown is not null) throw new SettingsException($"There is no section {unknown}, neither for {path} nor for the environment ({EnvironmentPrefix}{unknown}__...); there are {string.Join(", ", Sections)}.");
+            return new Settings(configuration);
         }
         catch (InvalidDataException e)
         {
-            throw new SettingsException($"{path} cannot be read: {(e.InnerException ?? e).Message}", e);
+            throw new SettingsException($"{path} cannot be read: {e.GetBaseException().Message}", e);
         }
     }
 
@@ -44,6 +51,9 @@ public sealed class Settings
     {
         try
         {
+            var known = typeof(T).GetProperties().Where(property => property.CanWrite).Select(property => property.Name).ToList();
+            if (_configuration.GetSection(name).GetChildren().FirstOrDefault(child => !known.Contains(child.Key, StringComparer.OrdinalIgnoreCase)) is { } unknown)
+                throw new SettingsException($"{unknown.Path} does not exist; section {name} has {string.Join(", ", known.Order(StringComparer.Ordinal))}.");
             return _configuration.GetSection(name).Get<T>(binder => binder.ErrorOnUnknownConfiguration = true) ?? Activator.CreateInstance<T>();
         }
         catch (InvalidOperationException e)
@@ -56,6 +66,9 @@ public sealed class Settings
     /// The values of a list, empty when nothing says any. For lists that have a default: <see cref="Section"/> would append to it what was meant to replace it.
     /// </summary>
     public IReadOnlyList<string> Values(string key) => [.. _configuration.GetSection(key).GetChildren().Select(child => child.Value).OfType<string>()];
+
+    /// <summary>One value; null when nothing says it.</summary>
+    public string? Value(string key) => _configuration[key];
 
     /// <summary>True when file, environment or flags say anything about a section.</summary>
     public bool Has(string section) => _configuration.GetSection(section).Exists();
