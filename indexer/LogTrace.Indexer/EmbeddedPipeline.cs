@@ -26,26 +26,17 @@ sealed class EmbeddedPipeline : IDisposable
     public async Task RunAsync(CancellationToken stop)
     {
         using var indexerEnds = new CancellationTokenSource();
+        using var shipperLeaves = new CancellationTokenSource();
         var indexing = _indexer.RunAsync(indexerEnds.Token);
-        var shipping = _shipper.RunAsync(stop);
+        var shipping = _shipper.RunAsync(stop, shipperLeaves.Token);
 
-        // Either failing ends the other: a shipper without a reader would wait for ever.
-        await Task.WhenAny(shipping, indexing);
-        if (!indexing.IsCompleted)
-        {
-            try
-            {
-                await shipping;
-            }
-            finally
-            {
-                _transport.Complete();
-                // The drain of the indexer is bounded as well once somebody asked to stop.
-                if (stop.IsCancellationRequested) await indexerEnds.CancelAsync();
-            }
-        }
-
-        await indexing;
+        // Either failing ends the other, and neither may outlive this call: the store and the files are closed after it.
+        if (await Task.WhenAny(shipping, indexing) == indexing) await shipperLeaves.CancelAsync();
+        await shipping.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        _transport.Complete();
+        // The drain of the indexer is bounded as well once somebody asked to stop.
+        if (stop.IsCancellationRequested) await indexerEnds.CancelAsync();
+        await Task.WhenAll(indexing, shipping);
     }
 
     /// <summary>Returns when everything that was in the files at the time of the call is stored and in its chain.</summary>
