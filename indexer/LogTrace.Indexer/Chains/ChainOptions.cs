@@ -30,9 +30,9 @@ public sealed record ChainOptions
     public IReadOnlyList<string> Validate()
     {
         var problems = new List<string>();
-        if (!Enum.IsDefined(Reading)) problems.Add($"Chain:Reading is {Reading}; it must be Majority, Pairs or Twins.");
+        if (!Enum.IsDefined(Reading)) problems.Add($"Indexer:Chains:Reading is {Reading}; it must be Majority, Pairs or Twins.");
         if (TieReading is not (ChainReading.Pairs or ChainReading.Twins))
-            problems.Add($"Chain:TieReading is {TieReading}; it must be Pairs or Twins, since it decides where the majority does not.");
+            problems.Add($"Indexer:Chains:TieReading is {TieReading}; it must be Pairs or Twins, since it decides where the majority does not.");
         return problems;
     }
 }

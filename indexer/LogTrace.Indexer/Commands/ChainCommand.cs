@@ -21,8 +21,9 @@ static class ChainCommand
         command.SetAction((parsed, stop) => CommonOptions.GuardAsync(async () =>
         {
             var settings = Settings.Load(parsed.GetValue(config), CommonOptions.ConfigurationFile, [new("Elasticsearch:Urls:0", parsed.GetValue(elasticsearch))]);
+            var chains = CommonOptions.Chains(settings);
             using var logs = CommonOptions.Logs(LogLevel.Warning);
-            await using var store = CommonOptions.Store(settings, parsed.GetValue(data)!, logs, readOnly: true);
+            await using var store = CommonOptions.Store(settings, CommonOptions.DataDirectory(parsed, data, settings), logs, readOnly: true);
             await store.OpenAsync(stop);
             var id = parsed.GetValue(traceId)!;
             var records = await store.GetTraceAsync(id, stop);
@@ -32,7 +33,7 @@ static class ChainCommand
                 return 1;
             }
 
-            var chain = ChainBuilder.Build(id, records);
+            var chain = ChainBuilder.Build(id, records, chains);
             if (parsed.GetValue(json)) Print(chain);
             else ChainText.Draw(AnsiConsole.Console, chain, parsed.GetValue(withLogs));
             return 0;

@@ -32,8 +32,6 @@ sealed partial class ChildProgram : IAsyncDisposable
 
     public static ChildProgram StartShop(params IEnumerable<string> arguments) => Start("shop", "Shop", arguments);
 
-    public static ChildProgram StartShipper(params IEnumerable<string> arguments) => Start("shipper", "LogTrace.Shipper", arguments);
-
     static ChildProgram Start(string name, string assembly, IEnumerable<string> arguments)
     {
         // Every project builds into artifacts/bin/<project>/<configuration>; an installed copy may have them all in one folder.
@@ -47,8 +45,6 @@ sealed partial class ChildProgram : IAsyncDisposable
             ?? throw new FileNotFoundException($"{assembly}.dll is in none of {string.Join(", ", places)}: build the solution, or start through ./logtrace.");
         return new ChildProgram(name, found, arguments);
     }
-
-    public bool HasExited => _process.HasExited;
 
     /// <summary>Waits for the end and gives what the program printed.</summary>
     /// <exception cref="InvalidOperationException">It ended with another exit code than 0.</exception>

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LogTrace.Indexer.Chains;
 using LogTrace.Indexer.Store;
 using LogTrace.Shipper;
 using LogTrace.Transport;
@@ -13,9 +14,23 @@ static class CommonOptions
 
     public static Option<string> Data() => new("--data") { Description = "directory of checkpoints and embedded store", DefaultValueFactory = _ => DefaultData };
 
+    /// <summary>The directory that the flag names, else Shipper:DataDirectory, so that one configuration file serves all commands.</summary>
+    public static string DataDirectory(ParseResult parsed, Option<string> data, Settings settings) =>
+        (parsed.GetResult(data) is { Implicit: false } ? null : settings.Value("Shipper:DataDirectory")) ?? parsed.GetValue(data)!;
+
     public static Option<string?> Config() => new("--config") { Description = $"configuration file; without it {ConfigurationFile} in the current directory, if it is there" };
 
-    public static Option<int> Port() => new("--port") { Description = "port of the viewer on 127.0.0.1; 0 takes a free one", DefaultValueFactory = _ => 5080 };
+    public static Option<int> Port()
+    {
+        var port = new Option<int>("--port") { Description = "port of the viewer on 127.0.0.1; 0 takes a free one", DefaultValueFactory = _ => 5080 };
+        MustBePort(port);
+        return port;
+    }
+
+    public static void MustBePort(Option port) => port.Validators.Add(result =>
+    {
+        if (result.Tokens is [var token] && int.TryParse(token.Value, out var number) && number is < 0 or > 65_535) result.AddError($"--port is {number}; it must be between 0 and 65535, 0 for a free one.");
+    });
 
     public static Option<string?> Elasticsearch() => new("--elasticsearch") { Description = "URL of Elasticsearch 7.10+ or OpenSearch, in place of the embedded store" };
 
@@ -35,7 +50,8 @@ static class CommonOptions
             return new ElasticsearchTraceStore(elasticsearch);
         }
 
-        var sqlite = settings.Section<SqliteStoreOptions>("Sqlite") with { Directory = Path.Combine(Path.GetFullPath(dataDirectory), "store"), ReadOnly = readOnly };
+        var sqlite = settings.Section<SqliteStoreOptions>("Sqlite") with { ReadOnly = readOnly };
+        sqlite = sqlite with { Directory = Path.GetFullPath(string.IsNullOrWhiteSpace(sqlite.Directory) ? Path.Combine(dataDirectory, "store") : sqlite.Directory) };
         Settings.Check(sqlite.Validate());
         if (readOnly && !Directory.Exists(sqlite.Directory))
             throw new SettingsException($"--data {dataDirectory}: there is no store in {sqlite.Directory}. Name the directory that './logtrace run' or 'demo' used, or --elasticsearch URL.");
@@ -47,6 +63,14 @@ static class CommonOptions
     {
         var options = settings.Section<IndexerOptions>("Indexer");
         return options with { WatermarkPath = options.WatermarkPath ?? Path.Combine(IndexerDirectory(dataDirectory), "watermark") };
+    }
+
+    /// <summary>How chains are read, for commands that only look: as the indexer with this configuration reads them.</summary>
+    public static ChainOptions Chains(Settings settings)
+    {
+        var chains = settings.Section<IndexerOptions>("Indexer").Chains;
+        Settings.Check(chains.Validate());
+        return chains;
     }
 
     /// <summary>Where lines go that are no records, or that the store refuses.</summary>
@@ -70,7 +94,8 @@ static class CommonOptions
         .Services.Configure<Microsoft.Extensions.Logging.Console.ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace));
 
     /// <summary>Runs a command's work with the exit codes of all commands: 1 with one clear line when it failed, 2 when it was used wrongly.</summary>
-    public static async Task<int> GuardAsync(Func<Task<int>> work)
+    /// <param name="endsByStop">The command runs until it is stopped: a stop at any moment is success, also while it waits for a server.</param>
+    public static async Task<int> GuardAsync(Func<Task<int>> work, bool endsByStop = false)
     {
         try
         {
@@ -84,9 +109,10 @@ static class CommonOptions
         catch (OperationCanceledException)
         {
             Console.Error.WriteLine("stopped");
-            return 1;
+            return endsByStop ? 0 : 1;
         }
-        catch (Exception e) when (e is StoreUnavailableException or TransportUnavailableException or ShipperStateException or IOException or UnauthorizedAccessException or InvalidOperationException or TimeoutException)
+        catch (Exception e) when (e is StoreUnavailableException or TransportUnavailableException or ShipperStateException or IOException or InvalidDataException
+            or UnauthorizedAccessException or InvalidOperationException or ArgumentException or TimeoutException or DllNotFoundException)
         {
             Console.Error.WriteLine($"failed: {e.Message}");
             return 1;

@@ -16,6 +16,7 @@ static class IndexCommand
         var data = CommonOptions.Data();
         var elasticsearch = CommonOptions.Elasticsearch();
         var port = new Option<int?>("--port") { Description = "serve the viewer on this port of 127.0.0.1, 0 for a free one; without it there is no viewer" };
+        CommonOptions.MustBePort(port);
         var once = new Option<bool>("--once") { Description = "end when nothing has come for a while and all that came is stored; print the balance, exit 0 only if it balances" };
         var config = CommonOptions.Config();
         var command = new Command("index", "Reads records from Kafka, stores each once, and builds the chains.") { kafka, topic, group, elasticsearch, data, port, once, config };
@@ -27,10 +28,11 @@ static class IndexCommand
                 new("Elasticsearch:Urls:0", parsed.GetValue(elasticsearch)),
             ]);
             var kafkaOptions = settings.Section<KafkaOptions>("Kafka");
-            var indexer = CommonOptions.Indexer(settings, parsed.GetValue(data)!);
+            var directory = CommonOptions.DataDirectory(parsed, data, settings);
+            var indexer = CommonOptions.Indexer(settings, directory);
             Settings.Check(kafkaOptions.Validate(), indexer.Validate());
-            return await RunAsync(kafkaOptions, indexer, parsed.GetValue(data)!, settings, parsed.GetValue(port), parsed.GetValue(once), stop);
-        }));
+            return await RunAsync(kafkaOptions, indexer, directory, settings, parsed.GetValue(port), parsed.GetValue(once), stop);
+        }, endsByStop: !parsed.GetValue(once)));
         return command;
     }
 
@@ -39,11 +41,11 @@ static class IndexCommand
         using var logs = CommonOptions.Logs();
         await using var store = CommonOptions.Store(settings, data, logs);
         await store.OpenAsync(stop);
-        await KafkaTopic.EnsureAsync(kafka, stop);
+        await KafkaTopic.WaitUntilThereAsync(kafka, message => IndexerLog.Unavailable(logs.CreateLogger<KafkaReader>(), "transport", message), stop);
         await using var reader = new KafkaReader(kafka, logs.CreateLogger<KafkaReader>().KafkaSays);
         using var deadLetter = CommonOptions.DeadLetter(data);
         var indexer = new IndexerPipeline(reader, store, deadLetter, options, logger: logs.CreateLogger<IndexerPipeline>());
-        await using var viewer = port is { } viewerPort ? await ViewerHost.StartAsync(store, viewerPort, logs, stop) : null;
+        await using var viewer = port is { } viewerPort ? await ViewerHost.StartAsync(store, viewerPort, options.Chains, logs, stop) : null;
         if (viewer is not null) Console.WriteLine($"viewer at {viewer.Url}");
         if (!once)
         {

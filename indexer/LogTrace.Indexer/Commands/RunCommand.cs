@@ -9,7 +9,7 @@ static class RunCommand
 {
     public static Command Create()
     {
-        var patterns = new Argument<string[]>("GLOB") { Description = "log files: *, ?, [a-z], {one,two}, ** for any directories; quote them, so that new files are found", Arity = ArgumentArity.ZeroOrMore };
+        var patterns = ShipCommand.Patterns();
         var exclude = new Option<string[]>("--exclude") { Description = "files to leave out; a pattern without a slash is compared with the file name" };
         var once = new Option<bool>("--once") { Description = "end when all that is there is stored, print the balance, exit 0 only if it balances" };
         var data = CommonOptions.Data();
@@ -19,17 +19,17 @@ static class RunCommand
         var command = new Command("run", "Tails your log files into the embedded store and serves the viewer; continues where it stopped.") { patterns, exclude, once, data, elasticsearch, port, config };
         command.SetAction((parsed, stop) => CommonOptions.GuardAsync(async () =>
         {
-            var directory = parsed.GetValue(data)!;
             var settings = Settings.Load(parsed.GetValue(config), CommonOptions.ConfigurationFile,
             [
                 .. Settings.List("Shipper:Paths", parsed.GetValue(patterns)), .. Settings.List("Shipper:Exclude", parsed.GetValue(exclude)),
                 new("Elasticsearch:Urls:0", parsed.GetValue(elasticsearch)),
             ]);
+            var directory = CommonOptions.DataDirectory(parsed, data, settings);
             var shipper = settings.Section<ShipperOptions>("Shipper") with { DataDirectory = directory, Once = parsed.GetValue(once) };
             var indexer = CommonOptions.Indexer(settings, directory);
             Settings.Check(shipper.Validate(), indexer.Validate());
             return await RunAsync(shipper, indexer, settings, parsed.GetValue(port), stop);
-        }));
+        }, endsByStop: !parsed.GetValue(once)));
         return command;
     }
 
@@ -47,7 +47,7 @@ static class RunCommand
             return balance.Holds && !stop.IsCancellationRequested ? 0 : 1;
         }
 
-        await using var viewer = await ViewerHost.StartAsync(store, port, logs, stop);
+        await using var viewer = await ViewerHost.StartAsync(store, port, indexer.Chains, logs, stop);
         Console.WriteLine($"viewer at {viewer.Url}, Ctrl-C stops");
         await pipeline.RunAsync(stop);
         return 0;

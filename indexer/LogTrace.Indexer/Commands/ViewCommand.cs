@@ -17,14 +17,15 @@ static class ViewCommand
         command.SetAction((parsed, stop) => CommonOptions.GuardAsync(async () =>
         {
             var settings = Settings.Load(parsed.GetValue(config), CommonOptions.ConfigurationFile, [new("Elasticsearch:Urls:0", parsed.GetValue(elasticsearch))]);
+            var chains = CommonOptions.Chains(settings);
             using var logs = CommonOptions.Logs();
-            await using var store = CommonOptions.Store(settings, parsed.GetValue(data)!, logs, readOnly: true);
+            await using var store = CommonOptions.Store(settings, CommonOptions.DataDirectory(parsed, data, settings), logs, readOnly: true);
             await store.OpenAsync(stop);
-            await using var viewer = await ViewerHost.StartAsync(store, parsed.GetValue(port), logs, stop);
+            await using var viewer = await ViewerHost.StartAsync(store, parsed.GetValue(port), chains, logs, stop);
             Console.WriteLine($"viewer at {viewer.Url}, Ctrl-C stops");
             await viewer.WaitAsync(stop);
             return 0;
-        }));
+        }, endsByStop: true));
         return command;
     }
 }

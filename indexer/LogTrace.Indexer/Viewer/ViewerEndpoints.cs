@@ -98,6 +98,12 @@ public static class ViewerEndpoints
             if (context.Response.HasStarted) throw;
             await SendErrorAsync(context, StatusCodes.Status503ServiceUnavailable, exception.Message);
         }
+        catch (InvalidDataException exception)
+        {
+            // A damaged file of the store; the message says which, and what to do.
+            if (context.Response.HasStarted) throw;
+            await SendErrorAsync(context, StatusCodes.Status500InternalServerError, exception.Message);
+        }
     }
 
     static bool IsThisMachine(HostString host) =>

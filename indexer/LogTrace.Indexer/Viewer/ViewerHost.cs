@@ -1,3 +1,4 @@
+using LogTrace.Indexer.Chains;
 using LogTrace.Indexer.Store;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
@@ -16,8 +17,8 @@ sealed class ViewerHost : IAsyncDisposable
     public string Url => _application.Services.GetRequiredService<IServer>().Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.First();
 
     /// <param name="port">0 takes a free one.</param>
-    /// <exception cref="IOException">The port is taken; the message says so.</exception>
-    public static async Task<ViewerHost> StartAsync(ITraceStore store, int port, ILoggerFactory logs, CancellationToken cancellationToken)
+    /// <exception cref="IOException">The port is taken, or not for this user; the message says so.</exception>
+    public static async Task<ViewerHost> StartAsync(ITraceStore store, int port, ChainOptions chains, ILoggerFactory logs, CancellationToken cancellationToken)
     {
         // Empty: no configuration file, environment variable or content root of whatever folder we were started in may open other addresses.
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
@@ -26,12 +27,12 @@ sealed class ViewerHost : IAsyncDisposable
         builder.Services.AddSingleton(logs);
         var application = builder.Build();
         application.UseRouting();
-        application.MapViewer(store);
+        application.MapViewer(store, new ViewerOptions { Chains = chains });
         try
         {
             await application.StartAsync(cancellationToken);
         }
-        catch (IOException e)
+        catch (Exception e) when (e is IOException or System.Net.Sockets.SocketException)
         {
             await application.DisposeAsync();
             throw new IOException($"The viewer cannot listen on port {port}: {e.Message} Choose another with --port, or 0 for a free one.", e);
