@@ -24,6 +24,7 @@ public sealed class IndexerPipeline(
     readonly Lock _openLock = new();
     readonly Dictionary<string, OpenTrace> _open = [];
     readonly SemaphoreSlim _building = new(1, 1);
+    readonly TaskCompletionSource _startChecked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     long _lastIngested;
 
     // A trace with records that its chain document does not have yet; times by the clock's timestamp.
@@ -71,8 +72,15 @@ public sealed class IndexerPipeline(
         IndexerLog.Stopped(_logger, balance.Consumed, balance.Stored, balance.Duplicates, balance.SetAside, Metrics.ChainsWritten);
     }
 
-    /// <summary>Returns when every record that was stored before the call is in its trace's chain document.</summary>
-    public Task FlushChainsAsync(CancellationToken cancellationToken) => BuildOpenAsync(static (_, _) => true, cancellationToken);
+    /// <summary>
+    /// Returns when every record that was stored before the call is in its trace's chain document, those included that an earlier run stored and
+    /// did not get to build: so not before <see cref="RunAsync"/> has looked for them.
+    /// </summary>
+    public async Task FlushChainsAsync(CancellationToken cancellationToken)
+    {
+        await _startChecked.Task.WaitAsync(cancellationToken);
+        await BuildOpenAsync(static (_, _) => true, cancellationToken);
+    }
 
     // ---- records
 
@@ -165,6 +173,7 @@ public sealed class IndexerPipeline(
                 if (lastCheck is null || _clock.GetElapsedTime(lastCheck.Value) >= options.StaleCheckEvery)
                 {
                     since = await CheckStaleAsync(since, kill);
+                    _startChecked.TrySetResult();
                     lastCheck = _clock.GetTimestamp();
                 }
 

@@ -90,6 +90,31 @@ public static class KafkaTopic
         }
     }
 
+    /// <summary>Messages of the topic that the group has not committed yet, over all partitions. Asks the brokers and joins no group.</summary>
+    /// <exception cref="TransportUnavailableException">Kafka cannot be reached or refused; retry is safe.</exception>
+    public static Task<long> LagAsync(KafkaOptions options, CancellationToken cancellationToken = default) => Task.Run(
+        () =>
+        {
+            var config = new Dictionary<string, string>(KafkaClient.Configure(options)) { ["group.id"] = options.Group };
+            using var admin = Open(options);
+            using var consumer = new ConsumerBuilder<Ignore, Ignore>(config).SetLogHandler((_, message) => KafkaClient.DropLog(message)).Build();
+            try
+            {
+                var topic = admin.GetMetadata(options.Topic, Patience).Topics[0];
+                var partitions = topic.Partitions.Select(partition => new TopicPartition(options.Topic, partition.PartitionId));
+                return consumer.Committed(partitions, Patience).Sum(committed =>
+                {
+                    var held = consumer.QueryWatermarkOffsets(committed.TopicPartition, Patience);
+                    return held.High.Value - Math.Max(held.Low.Value, committed.Offset.IsSpecial ? 0 : committed.Offset.Value);
+                });
+            }
+            catch (KafkaException e)
+            {
+                throw new TransportUnavailableException($"How far the group {options.Group} is in {options.Topic} could not be learnt from {options.Brokers}: {Reason(e)}.", e);
+            }
+        },
+        cancellationToken);
+
     /// <summary>The topic's own limit for a message; null when it cannot be learnt (not reachable, not allowed, not known to this broker).</summary>
     internal static async Task<int?> MaxMessageBytesAsync(KafkaOptions options)
     {

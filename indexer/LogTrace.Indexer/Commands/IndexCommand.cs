@@ -17,7 +17,7 @@ static class IndexCommand
         var elasticsearch = CommonOptions.Elasticsearch();
         var port = new Option<int?>("--port") { Description = "serve the viewer on this port of 127.0.0.1, 0 for a free one; without it there is no viewer" };
         CommonOptions.MustBePort(port);
-        var once = new Option<bool>("--once") { Description = "end when nothing has come for a while and all that came is stored; print the balance, exit 0 only if it balances" };
+        var once = new Option<bool>("--once") { Description = "end when all that is in the topic is stored; print the balance, exit 0 only if it balances" };
         var config = CommonOptions.Config();
         var command = new Command("index", "Reads records from Kafka, stores each once, and builds the chains.") { kafka, topic, group, elasticsearch, data, port, once, config };
         command.SetAction((parsed, stop) => CommonOptions.GuardAsync(async () =>
@@ -55,7 +55,7 @@ static class IndexCommand
 
         using var enough = CancellationTokenSource.CreateLinkedTokenSource(stop);
         var running = indexer.RunAsync(enough.Token);
-        await WaitUntilQuietAsync(indexer, running, stop);
+        await WaitUntilCaughtUpAsync(kafka, indexer, running, stop);
         await enough.CancelAsync();
         await running;
         var balance = Balance.Of(new ShipperCounts(), indexer.Metrics.Balance);
@@ -63,22 +63,11 @@ static class IndexCommand
         return balance.Holds && !stop.IsCancellationRequested ? 0 : 1;
     }
 
-    // A group needs some seconds to get its partitions, and nothing on the reader's side tells an empty topic from a slow one.
-    static async Task WaitUntilQuietAsync(IndexerPipeline indexer, Task running, CancellationToken stop)
+    /// <summary>Returns when the group has committed all that is in the topic, and the chains are written. Another member of the group may do part of it.</summary>
+    static async Task WaitUntilCaughtUpAsync(KafkaOptions kafka, IndexerPipeline indexer, Task running, CancellationToken stop)
     {
-        var quiet = TimeSpan.FromSeconds(10);
-        var consumed = -1L;
-        for (var since = TimeProvider.System.GetTimestamp(); TimeProvider.System.GetElapsedTime(since) < quiet && !stop.IsCancellationRequested && !running.IsCompleted;)
-        {
-            if (indexer.Metrics.Balance.Consumed is var now && now != consumed)
-            {
-                consumed = now;
-                since = TimeProvider.System.GetTimestamp();
-            }
-
-            await Task.WhenAny(running, Task.Delay(100, CancellationToken.None));
-        }
-
+        while (!running.IsCompleted && await KafkaTopic.LagAsync(kafka, stop) > 0)
+            await Task.WhenAny(running, Task.Delay(TimeSpan.FromMilliseconds(500), stop));
         if (!running.IsCompleted) await indexer.FlushChainsAsync(stop);
     }
 }
