@@ -1,10 +1,12 @@
 using System.CommandLine;
+using System.CommandLine.Help;
 using LogTrace.Indexer.Chains;
 using LogTrace.Indexer.Commands;
 
-var root = new RootCommand("LogTrace: call chains out of the log lines that services write anyway.")
+// Named as it is called, for the usage lines of --help.
+var root = new Command("./logtrace", "LogTrace: call chains out of the log lines that services write anyway.")
 {
-    DemoCommand.Create(), RunCommand.Create(), IndexCommand.Create(), ViewCommand.Create(), ChainCommand.Create(), RebuildCommand.Create(),
+    new HelpOption(), DemoCommand.Create(), RunCommand.Create(), IndexCommand.Create(), ViewCommand.Create(), ChainCommand.Create(), RebuildCommand.Create(),
 };
 var parsed = root.Parse(args);
 if (parsed.Errors.Count > 0)

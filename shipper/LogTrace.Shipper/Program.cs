@@ -1,7 +1,8 @@
 using System.CommandLine;
+using System.CommandLine.Help;
 using LogTrace.Shipper;
 
-var root = new RootCommand("LogTrace's shipper: log files to Kafka.") { ShipCommand.AddTo(new Command("ship")) };
+var root = new Command("./logtrace", "LogTrace's shipper: log files to Kafka.") { new HelpOption(), ShipCommand.AddTo(new Command("ship")) };
 var parsed = root.Parse(args);
 if (parsed.Errors.Count > 0)
 {

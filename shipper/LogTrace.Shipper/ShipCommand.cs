@@ -25,12 +25,12 @@ public static class ShipCommand
     public static Command AddTo(Command command)
     {
         var patterns = Patterns();
-        var kafka = new Option<string?>("--kafka") { Description = "Kafka as HOST:PORT, several separated by commas (default localhost:9092)." };
-        var topic = new Option<string?>("--topic") { Description = "Topic of the records (default logtrace.records)." };
-        var data = new Option<string?>("--data") { Description = "Directory that keeps how far every file is (default logtrace-data)." };
-        var exclude = new Option<string[]>("--exclude") { Description = "Files to leave out, as a pattern of a name or path; may be repeated." };
+        var kafka = new Option<string?>("--kafka") { HelpName = "HOST:PORT", Description = "Kafka as HOST:PORT, several separated by commas (default localhost:9092)." };
+        var topic = new Option<string?>("--topic") { HelpName = "NAME", Description = "Topic of the records (default logtrace.records)." };
+        var data = new Option<string?>("--data") { HelpName = "DIR", Description = "Directory that keeps how far every file is (default logtrace-data)." };
+        var exclude = new Option<string[]>("--exclude") { HelpName = "PATTERN", Description = "Files to leave out, as a pattern of a name or path; may be repeated." };
         var once = new Option<bool>("--once") { Description = "End when everything that is there is shipped; exit 0 only if the counts balance." };
-        var config = new Option<string?>("--config") { Description = "Configuration file (default shipper.json in the current directory, if there)." };
+        var config = new Option<string?>("--config") { HelpName = "FILE", Description = "Configuration file (default shipper.json in the current directory, if there)." };
         command.Description = "Ship log files to Kafka: every whole line, at least once, going on where the last run stopped.";
         foreach (var symbol in (Symbol[])[patterns, kafka, topic, data, exclude, once, config])
         {

@@ -8,7 +8,7 @@ static partial class ShipperLog
     [LoggerMessage(1, LogLevel.Information, "Shipping {Patterns}; state in {StateDirectory}, {FileCount} files known")]
     public static partial void Started(this ILogger logger, string patterns, string stateDirectory, int fileCount);
 
-    [LoggerMessage(2, LogLevel.Information, "Stopped; read {ReadLines} = shipped {ShippedLines} + set aside {SetAsideLines} + blank {BlankLines} lines since the state is kept")]
+    [LoggerMessage(2, LogLevel.Information, "Stopped; read {ReadLines} = shipped {ShippedLines} + set aside {SetAsideLines} + blank {BlankLines} lines since the first start")]
     public static partial void Stopped(this ILogger logger, long readLines, long shippedLines, long setAsideLines, long blankLines);
 
     [LoggerMessage(3, LogLevel.Error, "{Problem} The older checkpoint is used if it is whole; lines sent since then are sent again with the same ids")]

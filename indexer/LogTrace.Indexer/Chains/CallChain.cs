@@ -253,6 +253,9 @@ public sealed class ChainNode
     /// <summary>The callee's record is here, its caller's is missing.</summary>
     public bool IsCalleeOnly { get; internal set; }
 
+    /// <summary>The caller's record is here, and its callee's is missing: what the callee called, or a later number of it, is known.</summary>
+    public bool IsCalleeMissing { get; internal set; }
+
     /// <summary>The number does not follow from its neighbours', so nothing is concluded from it.</summary>
     public bool IsIrregular { get; internal set; }
 

@@ -646,6 +646,7 @@ sealed class ChainAssembly
             if (first > to) continue;
             var gap = new ChainGap(scope, first, to);
             gaps.Add(gap);
+            if (first == 1 && !_twins && scope.Caller is not null && scope.Callee is null) scope.IsCalleeMissing = true;
             gapCount += gap.Count;
             scope.GapCount += gap.Count;
         }

@@ -50,7 +50,7 @@ public static class ChainDocuments
     /// <summary>
     /// The rows of the waterfall as a JSON array in drawing order, the first <paramref name="maxRows"/>. A row for a node:
     /// <c>rpc_id, execution, depth, kind, service, target</c> (what was called), <c>name, action</c> (bounded), <c>code, start_us,
-    /// duration_us, error, placeholder, foreign, callee_only, ambiguous, irregular, events</c> (how many), <c>caller</c> and <c>callee</c>
+    /// duration_us, error, placeholder, foreign, callee_only, callee_missing, ambiguous, irregular, events</c> (how many), <c>caller</c> and <c>callee</c>
     /// (<c>service, start_us, duration_us</c>, or null where that side has no record). A row for missing numbers: <c>gap</c> (<c>1.5..1.9</c>),
     /// <c>depth</c> and <c>service</c> of what is missing, and <c>count</c>. Flags that are false are left out.
     /// </summary>
@@ -90,6 +90,7 @@ public static class ChainDocuments
         WriteFlag(json, "placeholder"u8, node.IsPlaceholder);
         WriteFlag(json, "foreign"u8, node.IsForeign);
         WriteFlag(json, "callee_only"u8, node.IsCalleeOnly);
+        WriteFlag(json, "callee_missing"u8, node.IsCalleeMissing);
         WriteFlag(json, "ambiguous"u8, node.IsAmbiguous);
         WriteFlag(json, "irregular"u8, node.IsIrregular);
         json.WriteNumber("events"u8, node.Events.Count);

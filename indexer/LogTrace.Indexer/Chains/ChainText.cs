@@ -142,7 +142,7 @@ public static class ChainText
             line.Add(record.Record.Name ?? "log", isBad ? Bad : Faint);
             if (record.Service is { } service) line.Add($" {service}", Faint);
             if (record.Record.Code is { Length: > 0 } code) line.Add($" {code}", isBad ? Bad : Plain);
-            line.Add($" {record.Record.Msg ?? record.Record.Action}", isBad ? Bad : Plain).Write(console);
+            line.Add($" {record.Record.Msg ?? record.Record.Text(RecordField.Extra) ?? record.Record.Action}", isBad ? Bad : Plain).Write(console);
         }
     }
 
@@ -152,12 +152,15 @@ public static class ChainText
         var target = node.Target;
         if (node.IsFork) return $"{node.CalleeService} (branch)";
         if (node.IsEventsOnly) return $"{node.Service} {Count(node.Events.Count, "log line")}".TrimStart();
+        // A database that is called as its service is: the name twice says nothing.
+        if (target == caller && node.CalleeService is null) return caller ?? "";
         return caller is null ? target ?? "" : target is null ? caller : $"{caller} > {target}";
     }
 
     static IEnumerable<string> Flags(ChainNode node)
     {
         if (node.IsCalleeOnly) yield return node.IsSampled ? "caller's record left out (sampled)" : "caller's record not received";
+        if (node.IsCalleeMissing) yield return "callee's record not received";
         if (node.IsAmbiguous) yield return node.Records.Count > 1 ? $"ambiguous: {node.Records.Count} records" : "ambiguous";
         if (node.IsIrregular) yield return "irregular number";
     }

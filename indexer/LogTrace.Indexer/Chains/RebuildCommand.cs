@@ -17,7 +17,7 @@ public static class RebuildCommand
     {
         var files = new Argument<string[]>("FILES") { Description = "Log files, plain or .gz; patterns such as 'logs/**/*.log'; - for standard input.", Arity = ArgumentArity.OneOrMore };
         var json = new Option<bool>("--json") { Description = "One JSON object a chain, one a line, in place of the drawing." };
-        var trace = new Option<string?>("--trace") { Description = "Only the chain with this trace id." };
+        var trace = new Option<string?>("--trace") { HelpName = "ID", Description = "Only the chain with this trace id." };
         var from = new Option<string?>("--from") { Description = "Form of the files when it is not ours: alibaba (cluster-trace-microservices, CSV)." };
         from.AcceptOnlyFromAmong("alibaba");
         var pairs = new Option<bool>("--pairs") { Description = "Read request.info at P.1 as the other side of call P, whatever the trace looks like." };

@@ -2,7 +2,6 @@ using System.Buffers;
 using System.CommandLine;
 using LogTrace.Indexer.Chains;
 using LogTrace.Shipper;
-using Spectre.Console;
 
 namespace LogTrace.Indexer.Commands;
 
@@ -29,13 +28,13 @@ static class ChainCommand
             var records = await store.GetTraceAsync(id, stop);
             if (records.Count == 0)
             {
-                Console.Error.WriteLine($"No record of trace '{id}' is in the store.");
+                Console.Error.WriteLine($"No record of trace '{ChainText.Visible(id)}' is in the store.");
                 return 1;
             }
 
             var chain = ChainBuilder.Build(id, records, chains);
             if (parsed.GetValue(json)) Print(chain);
-            else ChainText.Draw(AnsiConsole.Console, chain, parsed.GetValue(withLogs));
+            else ChainText.Draw(RebuildCommand.ConsoleOn(Console.Out), chain, parsed.GetValue(withLogs));
             return 0;
         }));
         return command;

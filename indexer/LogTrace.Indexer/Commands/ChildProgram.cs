@@ -27,7 +27,7 @@ sealed partial class ChildProgram : IAsyncDisposable
         foreach (var argument in arguments) start.ArgumentList.Add(argument);
         _process = Process.Start(start) ?? throw new InvalidOperationException($"{name} could not be started: dotnet {assembly}");
         _outputRead = CopyAsync(_process.StandardOutput, line => _output.AppendLine(line));
-        _errorsRead = CopyAsync(_process.StandardError, line => Console.Error.WriteLine($"{name}: {line}"));
+        _errorsRead = CopyAsync(_process.StandardError, line => Console.Error.WriteLine(line.StartsWith(name + ": ", StringComparison.Ordinal) ? line : $"{name}: {line}"));
     }
 
     public static ChildProgram StartShop(params IEnumerable<string> arguments) => Start("shop", "Shop", arguments);

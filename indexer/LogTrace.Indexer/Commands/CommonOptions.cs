@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using LogTrace.Indexer.Chains;
 using LogTrace.Indexer.Store;
 using LogTrace.Shipper;
@@ -11,30 +12,43 @@ static class CommonOptions
 {
     public const string DefaultData = "logtrace-data";
     public const string ConfigurationFile = "indexer.json";
+    static readonly TimeSpan LookPatience = TimeSpan.FromSeconds(5);
 
-    public static Option<string> Data() => new("--data") { Description = "directory of checkpoints and embedded store", DefaultValueFactory = _ => DefaultData };
+    public static Option<string> Data(string what = "directory of checkpoints and embedded store", string directory = DefaultData)
+    {
+        var data = new Option<string>("--data") { Description = what, HelpName = "DIR", DefaultValueFactory = _ => directory };
+        data.Validators.Add(result =>
+        {
+            if (string.IsNullOrWhiteSpace(result.GetValue(data))) result.AddError("--data is empty; it must name a directory.");
+        });
+        return data;
+    }
 
     /// <summary>The directory that the flag names, else Shipper:DataDirectory, so that one configuration file serves all commands.</summary>
     public static string DataDirectory(ParseResult parsed, Option<string> data, Settings settings) =>
         (parsed.GetResult(data) is { Implicit: false } ? null : settings.Value("Shipper:DataDirectory")) ?? parsed.GetValue(data)!;
 
-    public static Option<string?> Config() => new("--config") { Description = $"configuration file; without it {ConfigurationFile} in the current directory, if it is there" };
+    public static Option<string?> Config() => new("--config") { HelpName = "FILE", Description = $"configuration file; without it {ConfigurationFile} in the current directory, if it is there" };
 
-    public static Option<int> Port()
+    public static Option<int> Port() => Number("--port", "port of the viewer on 127.0.0.1; 0 takes a free one", 5080, 0, 65_535);
+
+    /// <summary>A whole number within bounds, so that a wrong one is refused before anything is begun.</summary>
+    public static Option<int> Number(string name, string what, int usual, int least, int most)
     {
-        var port = new Option<int>("--port") { Description = "port of the viewer on 127.0.0.1; 0 takes a free one", DefaultValueFactory = _ => 5080 };
-        MustBePort(port);
-        return port;
+        var number = new Option<int>(name) { Description = what, HelpName = "N", DefaultValueFactory = _ => usual };
+        MustBeWithin(number, least, most);
+        return number;
     }
 
-    public static void MustBePort(Option port) => port.Validators.Add(result =>
+    public static void MustBeWithin(Option option, int least, int most) => option.Validators.Add(result =>
     {
-        if (result.Tokens is [var token] && int.TryParse(token.Value, out var number) && number is < 0 or > 65_535) result.AddError($"--port is {number}; it must be between 0 and 65535, 0 for a free one.");
+        if (result.Tokens is [var token] && int.TryParse(token.Value, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number) && (number < least || number > most))
+            result.AddError(string.Create(CultureInfo.InvariantCulture, $"{option.Name} is {number}; it must be between {least:N0} and {most:N0}."));
     });
 
-    public static Option<string?> Elasticsearch() => new("--elasticsearch") { Description = "URL of Elasticsearch 7.10+ or OpenSearch, in place of the embedded store" };
+    public static Option<string?> Elasticsearch() => new("--elasticsearch") { HelpName = "URL", Description = "URL of Elasticsearch 7.10+ or OpenSearch, in place of the embedded store" };
 
-    public static Option<string?> Kafka() => new("--kafka") { Description = "broker as HOST:PORT, several separated by commas" };
+    public static Option<string?> Kafka() => new("--kafka") { HelpName = "HOST:PORT", Description = "broker as HOST:PORT, several separated by commas" };
 
     /// <summary>The store that configuration and flags ask for; Elasticsearch if anything names it, else the files under the data directory.</summary>
     /// <param name="settings">Section Elasticsearch, section Sqlite.</param>
@@ -46,6 +60,8 @@ static class CommonOptions
         {
             var elasticsearch = settings.Section<ElasticsearchOptions>("Elasticsearch");
             if (settings.Values("Elasticsearch:Urls") is { Count: > 0 } urls) elasticsearch = elasticsearch with { Urls = urls };
+            // Whoever looks waits in front of the screen; whoever writes has all the time that the settings give.
+            if (readOnly && elasticsearch.GiveUpAfter > LookPatience) elasticsearch = elasticsearch with { GiveUpAfter = LookPatience };
             Settings.Check(elasticsearch.Validate());
             return new ElasticsearchTraceStore(elasticsearch);
         }
@@ -54,7 +70,11 @@ static class CommonOptions
         sqlite = sqlite with { Directory = Path.GetFullPath(string.IsNullOrWhiteSpace(sqlite.Directory) ? Path.Combine(dataDirectory, "store") : sqlite.Directory) };
         Settings.Check(sqlite.Validate());
         if (readOnly && !Directory.Exists(sqlite.Directory))
-            throw new SettingsException($"--data {dataDirectory}: there is no store in {sqlite.Directory}. Name the directory that './logtrace run' or 'demo' used, or --elasticsearch URL.");
+        {
+            var demo = Path.Combine(DefaultData, "demo");
+            throw new SettingsException($"--data {dataDirectory}: there is no store in {sqlite.Directory}. Name the directory that './logtrace run' used{(Directory.Exists(Path.Combine(demo, "store")) ? $", --data {demo} for the demo's" : "")}, or --elasticsearch URL.");
+        }
+
         return new SqliteTraceStore(sqlite, logger: logs.CreateLogger<SqliteTraceStore>());
     }
 
@@ -86,6 +106,7 @@ static class CommonOptions
     public static ILoggerFactory Logs(LogLevel least = LogLevel.Information) => LoggerFactory.Create(logging => logging
         .SetMinimumLevel(least)
         .AddFilter("Microsoft", LogLevel.Warning)
+        .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None) // a taken port is said by ViewerHost, without the stack
         .AddSimpleConsole(console =>
         {
             console.SingleLine = true;

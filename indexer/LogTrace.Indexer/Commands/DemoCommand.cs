@@ -7,7 +7,6 @@ using LogTrace.Indexer.Store;
 using LogTrace.Indexer.Viewer;
 using LogTrace.Shipper;
 using LogTrace.Transport;
-using Spectre.Console;
 
 namespace LogTrace.Indexer.Commands;
 
@@ -17,6 +16,7 @@ namespace LogTrace.Indexer.Commands;
 /// </summary>
 static class DemoCommand
 {
+    const string MarkerName = ".logtrace-demo";
     static readonly string[] Services = ["gateway", "orders", "stock", "payment"];
     static readonly TimeSpan CatchUpLimit = TimeSpan.FromMinutes(2);
 
@@ -25,7 +25,10 @@ static class DemoCommand
         public bool Once { get; init; }
         public string? Lose { get; init; }
         public string? Kafka { get; init; }
-        public required string Directory { get; init; }
+        /// <summary>As the user wrote it, for messages.</summary>
+        public required string Data { get; init; }
+
+        public string Directory => Path.GetFullPath(Data);
         public int Port { get; init; }
         public int Rate { get; init; }
         public int Requests { get; init; }
@@ -40,14 +43,14 @@ static class DemoCommand
     public static Command Create()
     {
         var once = new Option<bool>("--once") { Description = "a fixed load, then one rebuilt chain and the balance of counts; exits 0 only if nothing is lost" };
-        var lose = new Option<string?>("--lose") { Description = $"throw this service's log files away before they are shipped: {string.Join(", ", Services)}" };
+        var lose = new Option<string?>("--lose") { Description = "throw this service's log files away before they are shipped" };
         var kafka = CommonOptions.Kafka();
         var elasticsearch = CommonOptions.Elasticsearch();
-        var data = new Option<string>("--data") { Description = "directory of the demo; emptied at the start if an earlier demo made it", DefaultValueFactory = _ => Path.Combine(CommonOptions.DefaultData, "demo") };
+        var data = CommonOptions.Data("directory of the demo; emptied at the start if an earlier demo made it", Path.Combine(CommonOptions.DefaultData, "demo"));
         var port = CommonOptions.Port();
-        var rate = new Option<int>("--rate") { Description = "requests a second", DefaultValueFactory = _ => 50 };
-        var requests = new Option<int>("--requests") { Description = "requests in all, with --once", DefaultValueFactory = _ => 300 };
-        var seed = new Option<int>("--seed") { Description = "the same seed gives the same requests", DefaultValueFactory = _ => 1 };
+        var rate = CommonOptions.Number("--rate", "requests a second", 50, 1, 10_000);
+        var requests = CommonOptions.Number("--requests", "requests in all, with --once", 300, 1, 10_000_000);
+        var seed = new Option<int>("--seed") { HelpName = "N", Description = "the same seed gives the same requests", DefaultValueFactory = _ => 1 };
         var config = CommonOptions.Config();
         var command = new Command("demo", "The sample shop under load, its log lines through the pipeline, its chains in a viewer.") { once, lose, kafka, elasticsearch, data, port, rate, requests, seed, config };
         lose.AcceptOnlyFromAmong(Services);
@@ -58,7 +61,7 @@ static class DemoCommand
                 Once = parsed.GetValue(once),
                 Lose = parsed.GetValue(lose),
                 Kafka = parsed.GetValue(kafka),
-                Directory = Path.GetFullPath(parsed.GetValue(data)!),
+                Data = parsed.GetValue(data)!,
                 Port = parsed.GetValue(port),
                 Rate = parsed.GetValue(rate),
                 Requests = parsed.GetValue(requests),
@@ -78,7 +81,7 @@ static class DemoCommand
 
     static async Task<int> RunAsync(DemoOptions options, Settings settings, CancellationToken stop)
     {
-        EmptyDirectory(options.Directory);
+        await using var hold = EmptyDirectory(options);
         using var logs = CommonOptions.Logs(LogLevel.Warning);
         await using var store = CommonOptions.Store(settings, options.Directory, logs);
         await store.OpenAsync(stop);
@@ -89,8 +92,8 @@ static class DemoCommand
         if (viewer is not null) Console.WriteLine($"viewer at {viewer.Url}, Ctrl-C stops the demo");
 
         Console.Error.WriteLine(options.Once
-            ? $"demo: {options.Requests} requests to the shop, logs in {options.Logs}"
-            : $"demo: {options.Rate} requests a second to the shop until Ctrl-C, logs in {options.Logs}");
+            ? $"demo: {options.Requests} requests to the shop"
+            : $"demo: {options.Rate} requests a second to the shop until Ctrl-C");
         await using var shop = ChildProgram.StartShop(
         [
             "all", "--logs", options.Logs, "--data", Path.Combine(options.Directory, "shop"), "--port", "0", "--rate", Text(options.Rate), "--seed", Text(options.Seed),
@@ -164,25 +167,42 @@ static class DemoCommand
         var fullest = found.MaxBy(chain => chain.RecordCount) ?? throw new InvalidOperationException("no chain is in the store");
         var chain = ChainBuilder.Build(fullest.TraceId, await store.GetTraceAsync(fullest.TraceId, cancellationToken), CommonOptions.Chains(settings));
         Console.WriteLine($"chain {fullest.TraceId}");
-        ChainText.Draw(AnsiConsole.Console, chain);
+        ChainText.Draw(RebuildCommand.ConsoleOn(Console.Out), chain);
         Console.WriteLine();
         var urls = settings.Values("Elasticsearch:Urls");
-        Console.WriteLine($"again: ./logtrace chain {fullest.TraceId} {(urls.Count > 0 ? $"--elasticsearch {urls[0]}" : $"--data {options.Directory}")}");
+        Console.WriteLine($"again: ./logtrace chain {fullest.TraceId} {(urls.Count > 0 ? $"--elasticsearch {urls[0]}" : $"--data {options.Data}")}");
         Console.WriteLine();
     }
 
-    /// <summary>Deletes what an earlier demo left, and nothing else: a folder that no demo made is refused.</summary>
-    static void EmptyDirectory(string directory)
+    /// <summary>Deletes what an earlier demo left, and nothing else: a folder that no demo made, or that one is running in, is refused.</summary>
+    /// <returns>What keeps other demos out for as long as it is open.</returns>
+    static FileStream EmptyDirectory(DemoOptions options)
     {
-        var marker = Path.Combine(directory, ".logtrace-demo");
-        if (Directory.Exists(directory) && Directory.EnumerateFileSystemEntries(directory).Any())
+        var marker = Path.Combine(options.Directory, MarkerName);
+        var isOurs = File.Exists(marker);
+        if (!isOurs && Directory.Exists(options.Directory) && Directory.EnumerateFileSystemEntries(options.Directory).Any())
+            throw new SettingsException($"--data {options.Data} has files in it that no demo made; name another directory, or an empty one.");
+
+        Directory.CreateDirectory(options.Directory);
+        FileStream hold;
+        try
         {
-            if (!File.Exists(marker)) throw new SettingsException($"--data {directory} has files in it that no demo made; name another directory, or an empty one.");
-            Directory.Delete(directory, recursive: true);
+            hold = new FileStream(marker, FileMode.Create, FileAccess.Write, FileShare.None);
+        }
+        catch (IOException e) when (isOurs)
+        {
+            throw new SettingsException($"--data {options.Data}: another demo is running there. Stop it, or name another directory with --data (and another viewer port with --port).", e);
         }
 
-        Directory.CreateDirectory(directory);
-        File.WriteAllText(marker, "Made by './logtrace demo'; the next demo with this --data deletes the directory.\n");
+        hold.Write("Made by './logtrace demo'; the next demo with this --data deletes the directory.\n"u8);
+        hold.Flush();
+        foreach (var entry in new DirectoryInfo(options.Directory).EnumerateFileSystemInfos().Where(entry => entry.Name != MarkerName))
+        {
+            if (entry is DirectoryInfo folder) folder.Delete(recursive: true);
+            else entry.Delete();
+        }
+
+        return hold;
     }
 
     static string Text(int number) => number.ToString(CultureInfo.InvariantCulture);

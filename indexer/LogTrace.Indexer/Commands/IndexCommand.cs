@@ -11,12 +11,12 @@ static class IndexCommand
     public static Command Create()
     {
         var kafka = CommonOptions.Kafka();
-        var topic = new Option<string?>("--topic") { Description = "topic to read; default logtrace.records" };
-        var group = new Option<string?>("--group") { Description = "consumer group; default logtrace-indexer" };
+        var topic = new Option<string?>("--topic") { HelpName = "NAME", Description = "topic to read; default logtrace.records" };
+        var group = new Option<string?>("--group") { HelpName = "NAME", Description = "consumer group; default logtrace-indexer" };
         var data = CommonOptions.Data();
         var elasticsearch = CommonOptions.Elasticsearch();
-        var port = new Option<int?>("--port") { Description = "serve the viewer on this port of 127.0.0.1, 0 for a free one; without it there is no viewer" };
-        CommonOptions.MustBePort(port);
+        var port = new Option<int?>("--port") { HelpName = "N", Description = "serve the viewer on this port of 127.0.0.1, 0 for a free one; without it there is no viewer" };
+        CommonOptions.MustBeWithin(port, 0, 65_535);
         var once = new Option<bool>("--once") { Description = "end when all that is in the topic is stored; print the balance, exit 0 only if it balances" };
         var config = CommonOptions.Config();
         var command = new Command("index", "Reads records from Kafka, stores each once, and builds the chains.") { kafka, topic, group, elasticsearch, data, port, once, config };

@@ -10,7 +10,7 @@ static class RunCommand
     public static Command Create()
     {
         var patterns = ShipCommand.Patterns();
-        var exclude = new Option<string[]>("--exclude") { Description = "files to leave out; a pattern without a slash is compared with the file name" };
+        var exclude = new Option<string[]>("--exclude") { HelpName = "PATTERN", Description = "files to leave out; a pattern without a slash is compared with the file name" };
         var once = new Option<bool>("--once") { Description = "end when all that is there is stored, print the balance, exit 0 only if it balances" };
         var data = CommonOptions.Data();
         var elasticsearch = CommonOptions.Elasticsearch();

@@ -8,6 +8,7 @@
   const filters = document.getElementById('filters');
   const inputs = Object.fromEntries(['text', 'service', 'errors', 'incomplete'].map(id => [id, document.getElementById(id)]));
   const refreshMillis = 2000;
+  const settleMillis = 5000;
   const rowsAtOnce = 2000;
 
   let timer = 0;
@@ -116,14 +117,20 @@
   function badgesOf(chain) {
     const badges = element('span', 'badges');
     const lost = chain.placeholder_count + chain.gap_count + chain.callee_only_count;
-    if (chain.error_count) badges.append(badge('✕ ' + plural(chain.error_count, 'error', 'errors'), 'error'));
+    if (chain.error_count) badges.append(badge('✕ ' + plural(chain.error_count, 'error', 'errors'), 'error', 'Records that tell of a failure: calls, requests and log lines'));
     if (chain.alarm_count) badges.append(badge(plural(chain.alarm_count, 'alarm', 'alarms'), 'error'));
-    if (lost) badges.append(badge(lost.toLocaleString('en') + ' lost', 'loss', lossText(chain)));
+    if (lost && isArriving(chain)) badges.append(badge('arriving', '', 'Its newest record is only seconds old: the rest may be on its way'));
+    else if (lost) badges.append(badge(lost.toLocaleString('en') + ' lost', 'loss', lossText(chain)));
     if (chain.likely_loss_count) badges.append(badge(chain.likely_loss_count + ' likely lost', 'loss'));
     if (chain.ambiguous_count) badges.append(badge('ambiguous', 'loss', 'Some ids are used by calls that cannot be told apart'));
     if (chain.sampled) badges.append(badge('sampled'));
     if (chain.debug) badges.append(badge('debug'));
     return badges;
+  }
+
+  // A request that is not over yet looks like one that lost records.
+  function isArriving(chain) {
+    return !chain.complete && Math.abs(Date.now() - chain.last_record_us / 1000) < settleMillis;
   }
 
   function lossText(chain) {
@@ -154,7 +161,7 @@
       row.dataset.link = '';
       row.title = chain.trace_id;
       const entry = element('span', 'entry');
-      entry.append(service(chain.entry_service), element('span', 'cut', chain.entry_action || ''));
+      entry.append(service(chain.entry_service), element('span', 'cut', chain.entry_action || (chain.entry_service ? '' : 'known from ' + chain.services.join(', '))));
       const meter = element('span', 'meter');
       const track = element('span', 'track');
       const fill = element('span', 'fill');
@@ -186,9 +193,11 @@
       const counts = JSON.parse(await ask('/api/status'));
       if (mine !== turn) return;
       say(plural(counts.records, 'record', 'records') + ' · ' + plural(counts.chains, 'chain', 'chains'));
-      if (text !== shown) {
-        shown = text;
-        drawList(JSON.parse(text).chains);
+      const chains = JSON.parse(text).chains;
+      const now = text + chains.filter(isArriving).length;
+      if (now !== shown) {
+        shown = now;
+        drawList(chains);
       }
     } catch (problem) {
       if (mine !== turn) return;
@@ -270,6 +279,7 @@
     action.title = [row.name, row.action].filter(Boolean).join('  ');
     label.append(action);
     if (row.callee_only) label.append(badge('caller’s record missing', 'loss'));
+    if (row.callee_missing) label.append(badge('callee’s record missing', 'loss'));
     if (row.ambiguous) label.append(badge('ambiguous', 'loss', 'Several calls share this id and cannot be told apart'));
     if (row.irregular) label.append(badge('irregular', '', 'Numbered outside the counter of its scope'));
     if (row.events) label.append(badge(plural(row.events, 'line', 'lines')));
