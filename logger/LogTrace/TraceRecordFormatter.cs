@@ -4,6 +4,7 @@ using System.Text;
 using LogTrace.Records;
 using Serilog.Events;
 using Serilog.Formatting;
+using Serilog.Parsing;
 
 namespace LogTrace;
 
@@ -138,7 +139,16 @@ public sealed class TraceRecordFormatter : ITextFormatter
     {
         var message = t_message ?? new StringBuilder();
         t_message = null;
-        using (var writer = new StringWriter(message, CultureInfo.InvariantCulture)) logEvent.RenderMessage(writer, CultureInfo.InvariantCulture);
+        using (var writer = new StringWriter(message, CultureInfo.InvariantCulture))
+        {
+            foreach (var token in logEvent.MessageTemplate.Tokens)
+            {
+                // Texts as they are, without the quotes that Serilog puts around them: the message is for people, the value is under extra.
+                if (token is PropertyToken { Format: null, Alignment: null } property && logEvent.Properties.GetValueOrDefault(property.PropertyName) is ScalarValue { Value: string text }) writer.Write(text);
+                else token.Render(logEvent.Properties, writer, CultureInfo.InvariantCulture);
+            }
+        }
+
         line.Key(RecordField.Msg);
         var chars = ArrayPool<char>.Shared.Rent(message.Length);
         message.CopyTo(0, chars, message.Length);

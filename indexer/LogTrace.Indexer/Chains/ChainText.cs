@@ -142,7 +142,7 @@ public static class ChainText
             line.Add(record.Record.Name ?? "log", isBad ? Bad : Faint);
             if (record.Service is { } service) line.Add($" {service}", Faint);
             if (record.Record.Code is { Length: > 0 } code) line.Add($" {code}", isBad ? Bad : Plain);
-            line.Add($" {record.Record.Msg ?? record.Record.Text(RecordField.Extra) ?? record.Record.Action}", isBad ? Bad : Plain).Write(console);
+            line.Add($" {record.Record.Msg ?? $"{record.Record.Action} {record.Record.ExtraJson}".Trim()}", isBad ? Bad : Plain).Write(console);
         }
     }
 

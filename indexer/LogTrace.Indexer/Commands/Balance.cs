@@ -51,6 +51,7 @@ sealed record Balance
 
         output.WriteLine($"  read         {Figure(Read)} = shipped {Figure(Shipped)} + set aside {Figure(ShipperSetAside)} + blank {Figure(Blank)}");
         output.WriteLine($"  consumed     {Figure(Consumed)} = stored {Figure(Stored)} + duplicates {Figure(Duplicates)} + set aside {Figure(IndexerSetAside)}");
+        if (Written is null && Consumed != Shipped) output.WriteLine("  (read counts since the first start with this --data, consumed since this start)");
         if (Lost is not null) output.WriteLine($"  lost         {Figure(Lost.Value)} = written - thrown away - stored - set aside");
         if (!Holds) output.WriteLine("  DOES NOT BALANCE: please keep the log files and the data folder, they show where the difference arose");
     }

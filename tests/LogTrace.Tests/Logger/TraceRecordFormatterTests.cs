@@ -114,7 +114,7 @@ public sealed class TraceRecordFormatterTests
     {
         var (_, record) = Format(log => log.Information("{A} {B} {C}", new string('a', 1000), new string('b', 200), "c"), s_options with { MaxTextLength = 256, MaxExtraBytes = 256 });
 
-        record.Msg.Should().StartWith("\"aaa").And.EndWith(" characters)").And.HaveLength(256 + "... (+951 characters)".Length);
+        record.Msg.Should().StartWith("aaa").And.EndWith(" characters)").And.HaveLength(256 + "... (+947 characters)".Length);
         record.ExtraJson.Should().StartWith("{\"B\":").And.EndWith("\"left_out\":1}");
     }
 

@@ -330,7 +330,7 @@
     const kind = element('span', 'kind mono', record.name || 'no name');
     kind.title = [record.level, record.rpc_id].filter(Boolean).join('  ');
     const isLog = !record.name || record.name.startsWith('log.') || record.name.startsWith('metric.');
-    const message = isLog ? record.msg || record.extra || record.action : record.action || record.msg;
+    const message = isLog ? record.msg || [record.action, record.extra].filter(Boolean).join(' ') : record.action || record.msg;
     made.append(at, kind, element('span', 'message', message || ''));
     const more = element('details', 'more');
     const summary = element('summary', '', (record.service || 'unknown service') + (record.rpc_id ? ' · ' + record.rpc_id : '') + (record.duration_us !== undefined ? ' · ' + took(record.duration_us) : ''));
