@@ -30,7 +30,7 @@ public sealed class ShopCommandTests : IDisposable
         await ReadyAsync(shop);
         await Eventually.HoldsAsync(() => LinesOf("payment") > 10, "the load has reached payment");
 
-        await SignalAsync(shop, "INT");
+        await SignalAsync(shop, IgnoresInterrupt() ? "TERM" : "INT");
         var counts = await CountsAsync(shop);
 
         counts.GetProperty("requests").GetInt32().Should().BeGreaterThan(0);
@@ -93,6 +93,14 @@ public sealed class ShopCommandTests : IDisposable
         start.ArgumentList.Add(typeof(ShopRun).Assembly.Location);
         foreach (var argument in arguments) start.ArgumentList.Add(argument);
         return Process.Start(start)!;
+    }
+
+    // A shell that starts a job in the background has it ignore Ctrl-C's signal, and so do all processes below: then only SIGTERM can be sent.
+    static bool IgnoresInterrupt()
+    {
+        const int interrupt = 2;
+        var ignored = File.ReadLines("/proc/self/status").First(line => line.StartsWith("SigIgn:", StringComparison.Ordinal)).Split('\t')[1];
+        return (ulong.Parse(ignored, System.Globalization.NumberStyles.HexNumber, System.Globalization.CultureInfo.InvariantCulture) & (1UL << (interrupt - 1))) != 0;
     }
 
     // Every service says where it listens once it does.
