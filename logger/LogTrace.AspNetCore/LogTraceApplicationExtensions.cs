@@ -28,8 +28,12 @@ public static class LogTraceApplicationExtensions
         this IHostApplicationBuilder builder, Func<LogTraceOptions, LogTraceOptions>? configure = null, Action<LoggerConfiguration>? serilog = null)
     {
         ArgumentNullException.ThrowIfNull(builder);
-        var options = ReadOptions(builder);
-        var logger = new TraceLogger(configure is null ? options : configure(options));
+        var read = ReadOptions(builder);
+        var usual = read.File is null ? read with { File = FileOf(read.Service) } : read;
+        var options = configure is null ? usual : configure(usual);
+        // Named after the service, also where the service gets its name here.
+        if (read.File is null && ReferenceEquals(options.File, usual.File)) options = options with { File = FileOf(options.Service) };
+        var logger = new TraceLogger(options);
         var configuration = new LoggerConfiguration().LogTrace(logger, ownsFile: true);
         serilog?.Invoke(configuration);
         var events = configuration.CreateLogger();
@@ -81,8 +85,10 @@ public static class LogTraceApplicationExtensions
         if (section.GetSection(nameof(options.Callers)).Exists()) options = options with { Callers = [] };
         if (section.GetSection(nameof(options.InternalHosts)).Exists()) options = options with { InternalHosts = [] };
         section.Bind(options);
-        return options.File is null ? options with { File = new() { Path = $"logs/{options.Service}.log" } } : options;
+        return options;
     }
+
+    static TraceFileOptions FileOf(string service) => new() { Path = $"logs/{service}.log" };
 
     static LogEventLevel ToSerilog(LogLevel level) => level switch
     {

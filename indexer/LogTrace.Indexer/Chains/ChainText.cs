@@ -135,7 +135,7 @@ public static class ChainText
 
     static void DrawEvents(IAnsiConsole console, ChainNode node, string guides, int width)
     {
-        foreach (var record in node.Events)
+        foreach (var record in node.Events.OrderBy(line => line.Record.TimestampMicros)) // of both sides as they happened
         {
             var isBad = record.IsError || record.Record.Level is "error" or "alarm";
             var line = new Line(width).Add(guides, Faint).Add(TimeOfDay(record.Record.TimestampMicros), Faint).Add(" ", Plain);
@@ -153,7 +153,7 @@ public static class ChainText
         if (node.IsFork) return $"{node.CalleeService} (branch)";
         if (node.IsEventsOnly) return $"{node.Service} {Count(node.Events.Count, "log line")}".TrimStart();
         // A database that is called as its service is: the name twice says nothing.
-        if (target == caller && node.CalleeService is null) return caller ?? "";
+        if (target == caller && node.Callee is null && node.ResourceKind is not "http") return caller ?? "";
         return caller is null ? target ?? "" : target is null ? caller : $"{caller} > {target}";
     }
 

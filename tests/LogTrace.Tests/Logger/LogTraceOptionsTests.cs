@@ -122,4 +122,16 @@ public sealed class LogTraceOptionsTests
         logger.Options.LevelOverrides.Should().Contain("Shop", LogEventLevel.Debug);
         logger.Dispose();
     }
+
+    [Fact]
+    public async Task File_is_named_after_the_service_wherever_that_is_named()
+    {
+        var builder = WebApplication.CreateBuilder(new WebApplicationOptions { ApplicationName = "Shop.Orders" });
+
+        var logger = builder.AddLogTrace(options => options with { Service = "orders", Department = "shop_backend" });
+
+        await using var app = builder.Build();
+        logger.Options.File!.Path.Should().Be("logs/orders.log");
+        logger.Dispose();
+    }
 }
