@@ -43,7 +43,7 @@ static class CommonOptions
     public static void MustBeWithin(Option option, int least, int most) => option.Validators.Add(result =>
     {
         if (result.Tokens is [var token] && int.TryParse(token.Value, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number) && (number < least || number > most))
-            result.AddError(string.Create(CultureInfo.InvariantCulture, $"{option.Name} is {number}; it must be between {least:N0} and {most:N0}."));
+            result.AddError(string.Create(CultureInfo.InvariantCulture, $"{option.Name} is {number}; it must be between {least} and {most}."));
     });
 
     public static Option<string?> Elasticsearch() => new("--elasticsearch") { HelpName = "URL", Description = "URL of Elasticsearch 7.10+ or OpenSearch, in place of the embedded store" };
