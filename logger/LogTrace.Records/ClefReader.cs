@@ -68,7 +68,7 @@ readonly ref struct ClefReader
         ApplyMessage(record);
         Move(record, RecordField.Backtrace, _exception);
         Move(record, RecordField.SpanId, _spanId);
-        if (_traceId >= 0 && RecordCodec.IsTraceId(Raw(_traceId))) Move(record, RecordField.TraceId, _traceId);
+        if (_traceId >= 0 && RecordCodec.IsTraceId(Plain(_traceId))) Move(record, RecordField.TraceId, _traceId);
     }
 
     void ApplyMessage(TraceRecord record)
@@ -109,5 +109,7 @@ readonly ref struct ClefReader
 
     ReadOnlySpan<byte> Raw(int place) => place < 0 ? default : _line.Slice(_members[place].Value.Start, _members[place].Value.Length);
 
-    string TextOf(int place) => Encoding.UTF8.GetString(_members[place].Value.Escaped ? JsonScanner.Unescape(Raw(place), out _) : Raw(place));
+    ReadOnlySpan<byte> Plain(int place) => _members[place].Value.Escaped ? JsonScanner.Unescape(Raw(place), out _) : Raw(place);
+
+    string TextOf(int place) => Encoding.UTF8.GetString(Plain(place));
 }

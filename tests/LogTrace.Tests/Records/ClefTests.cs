@@ -133,6 +133,15 @@ public sealed class ClefTests
     }
 
     [Fact]
+    public void Trace_id_is_judged_by_what_its_escapes_stand_for()
+    {
+        RecordCodec.TryRead("{\"@t\":\"2026-11-22T10:11:12Z\",\"@tr\":\"4bf9\\ud800\"}"u8.ToArray(), out var broken, out _).Should().BeTrue();
+        broken.TraceId.Should().BeNull();
+        RecordCodec.TryRead("{\"@t\":\"2026-11-22T10:11:12Z\",\"@tr\":\"4b\\u0066\\u0039\"}"u8.ToArray(), out var whole, out _).Should().BeTrue();
+        whole.TraceId.Should().Be("4bf9");
+    }
+
+    [Fact]
     public void Template_that_differs_from_the_message_is_kept()
     {
         Extra(Log(logger => logger.Information("Order {OrderId}", 7)).First().Record).GetProperty("@mt").GetString().Should().Be("Order {OrderId}");
