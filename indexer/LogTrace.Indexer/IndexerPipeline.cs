@@ -67,6 +67,11 @@ public sealed class IndexerPipeline(
         {
             IndexerLog.DrainLimitReached(_logger, options.DrainLimit);
         }
+        finally
+        {
+            // Whoever waits for a check that will never be made is told so.
+            _startChecked.TrySetCanceled(CancellationToken.None);
+        }
 
         var balance = Metrics.Balance;
         IndexerLog.Stopped(_logger, balance.Consumed, balance.Stored, balance.Duplicates, balance.SetAside, Metrics.ChainsWritten);

@@ -50,6 +50,9 @@ static partial class ShipperLog
     [LoggerMessage(18, LogLevel.Warning, "{Path} cannot be read: {Reason} It is tried again every time files are looked for")]
     public static partial void Unreadable(this ILogger logger, string path, string reason);
 
+    [LoggerMessage(19, LogLevel.Warning, "{Pattern} matches no file")]
+    public static partial void NoMatch(this ILogger logger, string pattern);
+
     [LoggerMessage(20, LogLevel.Warning, "Nothing can be sent: {Reason} Reading stops, and is tried again; the log files are the buffer")]
     public static partial void TransportDown(this ILogger logger, string reason);
 

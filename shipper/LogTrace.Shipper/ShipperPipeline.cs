@@ -159,10 +159,14 @@ public sealed class ShipperPipeline : IDisposable
         if (!IsDue(_nextSearch)) return;
         Interlocked.Increment(ref _searchStarted);
         _files.Search();
+        if (_searchStarted == 1) foreach (var pattern in _options.Paths.Where(FindsNothing)) _logger.NoMatch(pattern);
         _nextSearch = After(_options.DiscoveryInterval);
         _isCheckpointDue = true;
         _metrics.Show([.. _files.Tailers.Select(t => new FileProgress(t.Path, t.FileId, t.AckedOffset, t.ReadOffset, t.Size, t.TornBytes))]);
     }
+
+    // Said once, at the start: it may be a slip, or the files of a service that has not been started yet.
+    bool FindsNothing(string pattern) => new FileDiscovery([pattern], _options.Exclude, _options.StateDirectory).Find().Count == 0;
 
     internal void AcknowledgeBatches()
     {

@@ -101,6 +101,8 @@ public static class KafkaTopic
             try
             {
                 var topic = admin.GetMetadata(options.Topic, Patience).Topics[0];
+                // Without its partitions nothing could be told from nothing left.
+                if (topic.Error.IsError) throw new KafkaException(topic.Error);
                 var partitions = topic.Partitions.Select(partition => new TopicPartition(options.Topic, partition.PartitionId));
                 return consumer.Committed(partitions, Patience).Sum(committed =>
                 {

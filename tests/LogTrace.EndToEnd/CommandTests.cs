@@ -73,6 +73,17 @@ public sealed class CommandTests
     }
 
     [Fact]
+    public async Task A_pattern_that_matches_nothing_is_said()
+    {
+        using var folder = new TempFolder();
+
+        var (exitCode, errors) = await RunAsync("run", folder["none-*.log"], "--once", "--data", folder["data"]);
+
+        exitCode.Should().Be(0, "there was nothing to store");
+        errors.Should().Contain("none-*.log matches no file");
+    }
+
+    [Fact]
     public async Task One_configuration_file_serves_run_and_chain()
     {
         using var folder = new TempFolder();

@@ -15,7 +15,9 @@ sealed record Balance
     /// <summary>Lines in files that the demo threw away on purpose.</summary>
     public long ThrownAway { get; init; }
 
-    public long Read { get; init; }
+    /// <summary>Lines that the shipper read, also in earlier runs on the same files; null where it is another process.</summary>
+    public long? Read { get; init; }
+
     public long Shipped { get; init; }
     public long ShipperSetAside { get; init; }
     public long Blank { get; init; }
@@ -24,12 +26,14 @@ sealed record Balance
     public long Duplicates { get; init; }
     public long IndexerSetAside { get; init; }
 
-    public static Balance Of(Shipper.ShipperCounts shipper, IndexerBalance indexer) => new()
+    /// <param name="shipper">Null where another process ships.</param>
+    /// <param name="indexer">What came out of the transport, and where it went.</param>
+    public static Balance Of(Shipper.ShipperCounts? shipper, IndexerBalance indexer) => new()
     {
-        Read = shipper.ReadLines,
-        Shipped = shipper.ShippedLines,
-        ShipperSetAside = shipper.SetAsideLines,
-        Blank = shipper.BlankLines,
+        Read = shipper?.ReadLines,
+        Shipped = shipper?.ShippedLines ?? 0,
+        ShipperSetAside = shipper?.SetAsideLines ?? 0,
+        Blank = shipper?.BlankLines ?? 0,
         Consumed = indexer.Consumed,
         Stored = indexer.Stored,
         Duplicates = indexer.Duplicates,
@@ -38,7 +42,7 @@ sealed record Balance
 
     public long? Lost => Written - ThrownAway - Stored - ShipperSetAside - IndexerSetAside;
 
-    public bool Holds => Read == Shipped + ShipperSetAside + Blank && Consumed == Stored + Duplicates + IndexerSetAside && Lost is null or 0;
+    public bool Holds => (Read is null || Read == Shipped + ShipperSetAside + Blank) && Consumed == Stored + Duplicates + IndexerSetAside && Lost is null or 0;
 
     public void WriteTo(TextWriter output)
     {
@@ -49,9 +53,9 @@ sealed record Balance
             output.WriteLine($"  thrown away  {Figure(ThrownAway)}");
         }
 
-        output.WriteLine($"  read         {Figure(Read)} = shipped {Figure(Shipped)} + set aside {Figure(ShipperSetAside)} + blank {Figure(Blank)}");
+        if (Read is not null) output.WriteLine($"  read         {Figure(Read.Value)} = shipped {Figure(Shipped)} + set aside {Figure(ShipperSetAside)} + blank {Figure(Blank)}");
         output.WriteLine($"  consumed     {Figure(Consumed)} = stored {Figure(Stored)} + duplicates {Figure(Duplicates)} + set aside {Figure(IndexerSetAside)}");
-        if (Written is null && Consumed != Shipped) output.WriteLine("  (read counts since the first start with this --data, consumed since this start)");
+        if (Written is null && Read is not null && Consumed != Shipped) output.WriteLine("  (read counts since the first start with this --data, consumed since this start)");
         if (Lost is not null) output.WriteLine($"  lost         {Figure(Lost.Value)} = written - thrown away - stored - set aside");
         if (!Holds) output.WriteLine("  DOES NOT BALANCE: please keep the log files and the data folder, they show where the difference arose");
     }

@@ -55,10 +55,18 @@ static class IndexCommand
 
         using var enough = CancellationTokenSource.CreateLinkedTokenSource(stop);
         var running = indexer.RunAsync(enough.Token);
-        await WaitUntilCaughtUpAsync(kafka, indexer, running, stop);
-        await enough.CancelAsync();
-        await running;
-        var balance = Balance.Of(new ShipperCounts(), indexer.Metrics.Balance);
+        try
+        {
+            await WaitUntilCaughtUpAsync(kafka, indexer, running, stop);
+        }
+        finally
+        {
+            // Reader and store are closed after this, whatever became of the waiting.
+            await enough.CancelAsync();
+            await running;
+        }
+
+        var balance = Balance.Of(null, indexer.Metrics.Balance);
         balance.WriteTo(Console.Out);
         return balance.Holds && !stop.IsCancellationRequested ? 0 : 1;
     }
@@ -66,8 +74,20 @@ static class IndexCommand
     /// <summary>Returns when the group has committed all that is in the topic, and the chains are written. Another member of the group may do part of it.</summary>
     static async Task WaitUntilCaughtUpAsync(KafkaOptions kafka, IndexerPipeline indexer, Task running, CancellationToken stop)
     {
-        while (!running.IsCompleted && await KafkaTopic.LagAsync(kafka, stop) > 0)
+        while (!running.IsCompleted)
+        {
+            try
+            {
+                if (await KafkaTopic.LagAsync(kafka, stop) == 0) break;
+            }
+            catch (TransportUnavailableException)
+            {
+                // The reader waits for the same broker, and says so.
+            }
+
             await Task.WhenAny(running, Task.Delay(TimeSpan.FromMilliseconds(500), stop));
+        }
+
         if (!running.IsCompleted) await indexer.FlushChainsAsync(stop);
     }
 }

@@ -79,6 +79,20 @@ public sealed class KafkaRealTransportTests : KafkaTransportTests
     public async Task Topic_that_is_there_is_left_alone() => (await KafkaTopic.EnsureAsync(Options with { Partitions = 1 })).Should().BeFalse();
 
     [RealKafkaFact]
+    public async Task Lag_is_what_the_group_has_not_committed()
+    {
+        (await KafkaTopic.LagAsync(Options)).Should().Be(0, "nothing is in the topic");
+        await using var writer = await OpenWriterAsync();
+        await SendAsync(writer, [.. Enumerable.Range(0, 60).Select(i => Some(i, $"t{i}", $"line {i}"))]).Within();
+        (await KafkaTopic.LagAsync(Options)).Should().Be(60, "the group has never committed");
+
+        await using (var reader = await OpenReaderAsync()) await ReadAsync(reader, 60);
+
+        (await KafkaTopic.LagAsync(Options)).Should().Be(0);
+        (await KafkaTopic.LagAsync(Options with { Group = "another" })).Should().Be(60);
+    }
+
+    [RealKafkaFact]
     public async Task Records_deleted_before_they_were_read_are_counted_as_lost()
     {
         await using var writer = await OpenWriterAsync();
