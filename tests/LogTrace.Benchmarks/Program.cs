@@ -1,0 +1,23 @@
+using System.CommandLine;
+using LogTrace.Benchmarks;
+using LogTrace.Benchmarks.Logger;
+
+var rounds = new Option<int?>("--rounds") { Description = "Measured rounds of each side (default 5); the median counts." };
+var quick = new Option<bool>("--quick") { Description = "A tenth of the work, three rounds: to see that it runs, not for figures." };
+var results = new Option<DirectoryInfo?>("--results") { Description = "Folder to write the results to as markdown (default tests/LogTrace.Benchmarks/results; with --quick none)." };
+
+var logger = new Command("logger", "The logger against Serilog and NLog: cost for the caller, lines/s to a file, memory, suppressed debug lines.") { rounds, quick, results };
+logger.SetAction(parse =>
+{
+    var effort = parse.GetValue(quick) ? LoggerEffort.Quick : LoggerEffort.Full;
+    if (parse.GetValue(rounds) is { } count) effort = effort with { Rounds = Math.Max(1, count) };
+    var report = new Report("Logger");
+    LoggerBenchmarks.Run(effort, report);
+    // A quick run's figures must not take the place of real ones.
+    var folder = parse.GetValue(results)?.FullName ?? (parse.GetValue(quick) ? null : Report.CommittedResults);
+    if (folder is not null) report.Save(folder, "logger");
+    return report.AllMet ? 0 : 1;
+});
+
+var root = new RootCommand("LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { logger };
+return await root.Parse(args).InvokeAsync();

@@ -1,0 +1,41 @@
+using System.Diagnostics;
+
+namespace LogTrace.Benchmarks;
+
+/// <summary>Takes the sides of a comparison in turn, so that what else the machine does meets all of them alike, and gives each side's median.</summary>
+static class Round
+{
+    /// <summary>Runs every side once unmeasured, then <paramref name="rounds"/> times in turn.</summary>
+    public static double[] Medians(int rounds, params Func<double>[] sides)
+    {
+        var figures = new double[sides.Length][];
+        for (var side = 0; side < sides.Length; side++)
+        {
+            figures[side] = new double[rounds];
+            sides[side]();
+        }
+
+        for (var round = 0; round < rounds; round++)
+        {
+            for (var side = 0; side < sides.Length; side++)
+            {
+                // The garbage of one side must not be collected in the time of the next.
+                GC.Collect();
+                GC.WaitForPendingFinalizers();
+                GC.Collect();
+                figures[side][round] = sides[side]();
+            }
+        }
+
+        return [.. figures.Select(Median)];
+    }
+
+    public static double Median(double[] values)
+    {
+        var sorted = values.Order().ToArray();
+        var middle = sorted.Length / 2;
+        return sorted.Length % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+    }
+
+    public static double Nanoseconds(long started) => Stopwatch.GetElapsedTime(started).TotalNanoseconds;
+}
