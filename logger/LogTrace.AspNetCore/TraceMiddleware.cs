@@ -27,10 +27,11 @@ public sealed class TraceMiddleware
     {
         ArgumentNullException.ThrowIfNull(context);
         var request = context.Request;
-        var caller = _logger.CallerOf(context.Connection.RemoteIpAddress, request.Headers["X-Forwarded-For"]);
-        var trust = _logger.TrustOf(caller);
+        string? forwardedFor = request.Headers["X-Forwarded-For"];
+        var caller = _logger.CallerOf(context.Connection.RemoteIpAddress, forwardedFor);
+        var trust = _logger.TrustOf(context.Connection.RemoteIpAddress, forwardedFor, request.Headers["Forwarded"], request.Headers["X-Real-IP"]);
         using var scope = _logger.StartRequest(
-            $"{request.Method} {request.PathBase}{request.Path}", request.QueryString.HasValue ? request.QueryString.Value![1..] : "", _logger.Judge(trust, request, GetHeader));
+            $"{request.Method} {request.PathBase}{request.Path}", request.QueryString.HasValue ? request.QueryString.Value![1..] : "", _logger.Judge(trust, request, GetHeader, caller));
         scope.ClientIp = caller?.ToString();
         scope.UserAgent = One(request.Headers.UserAgent);
         scope.Source = One(request.Headers.Referer);

@@ -59,3 +59,34 @@ sealed class NetworkList
         return _networks.FindIndex(network => network.Contains(address));
     }
 }
+
+/// <summary>The addresses that proxies say they passed a request on for.</summary>
+static class ForwardedHeaders
+{
+    const int MaxLength = 2048;
+
+    /// <summary>All addresses that <c>X-Forwarded-For</c>, <c>Forwarded</c> and <c>X-Real-IP</c> name; null for what is no address (<c>unknown</c>, <c>_hidden</c>) or too much.</summary>
+    public static IEnumerable<IPAddress?> Addresses(string? forwardedFor, string? forwarded, string? realIp)
+    {
+        if (forwardedFor?.Length > MaxLength || forwarded?.Length > MaxLength || realIp?.Length > MaxLength)
+        {
+            yield return null;
+            yield break;
+        }
+
+        if (!string.IsNullOrWhiteSpace(forwardedFor))
+        {
+            foreach (var hop in forwardedFor.Split(',', StringSplitOptions.TrimEntries)) yield return Address(hop);
+        }
+
+        if (!string.IsNullOrWhiteSpace(realIp)) yield return Address(realIp.Trim());
+        if (string.IsNullOrWhiteSpace(forwarded)) yield break;
+        foreach (var hop in forwarded.Split(',', StringSplitOptions.TrimEntries))
+        {
+            var node = hop.Split(';', StringSplitOptions.TrimEntries).FirstOrDefault(pair => pair.StartsWith("for=", StringComparison.OrdinalIgnoreCase));
+            yield return node is null ? null : Address(node[4..].Trim('"'));
+        }
+    }
+
+    static IPAddress? Address(string text) => IPEndPoint.TryParse(text, out var hop) ? hop.Address : null;
+}

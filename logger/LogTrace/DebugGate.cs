@@ -1,4 +1,7 @@
+using System.Buffers.Binary;
 using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text;
 
@@ -10,48 +13,73 @@ namespace LogTrace;
 /// </summary>
 sealed class DebugGate
 {
-    const string TokenMark = "t1.";
+    /// <summary>How tokens begin, and therefore no key.</summary>
+    public const string TokenMark = "t1.";
+
+    // Callers whose wrong keys are counted one by one. Strangers beyond them share a count, so that many addresses cannot take more memory.
+    const int MaxCallers = 10_000;
 
     readonly LogTraceOptions _options;
     readonly TimeProvider _time;
-    readonly byte[] _keyHash;
-    readonly byte[] _tokenKey;
+    readonly Key[] _keys;
     readonly Lock _gate = new();
+    readonly Dictionary<UInt128, int> _wrong = [];
+    readonly int[] _started;
+    int _wrongOfOthers;
+    int _handled;
     long _minute;
-    int _started;
-    int _wrong;
+
+    // A key of its own for tokens: whoever sees many of them learns nothing for guessing the key itself offline but by trying it out.
+    readonly record struct Key(byte[] Hash, byte[] TokenKey)
+    {
+        public static Key Of(string text)
+        {
+            var bytes = Encoding.UTF8.GetBytes(text);
+            return new(SHA256.HashData(bytes), HMACSHA256.HashData(bytes, "logtrace debug token 1"u8));
+        }
+    }
 
     public DebugGate(LogTraceOptions options, TimeProvider time)
     {
         _options = options;
         _time = time;
-        var key = Encoding.UTF8.GetBytes(options.DebugKey);
-        _keyHash = SHA256.HashData(key);
-        // A key of its own for tokens: whoever sees many of them learns nothing for guessing the key itself offline but by trying it out.
-        _tokenKey = HMACSHA256.HashData(key, "logtrace debug token 1"u8);
+        _keys = options.DebugKey.Length == 0 ? [] : [Key.Of(options.DebugKey), .. options.DebugKeys.Select(Key.Of)];
+        _started = new int[_keys.Length];
     }
 
     /// <summary>Until when callees may be told that this is a debug request; null when it is none.</summary>
     /// <param name="credential">What came in X-Debug-Key.</param>
     /// <param name="traceId">Trace that the request continues; null when it continues none that is trusted.</param>
-    public DateTimeOffset? Admit(string? credential, string? traceId)
+    /// <param name="caller">Who asks; null when unknown. Wrong keys are held against this one alone.</param>
+    /// <param name="trust">How far the caller is believed.</param>
+    public DateTimeOffset? Admit(string? credential, string? traceId, IPAddress? caller = null, CallerTrust trust = CallerTrust.Trust)
     {
-        if (_options.DebugKey.Length == 0 || string.IsNullOrEmpty(credential) || credential.Length > 1024) return null;
+        if (_keys.Length == 0 || string.IsNullOrEmpty(credential) || credential.Length > 1024) return null;
         var now = _time.GetUtcNow();
+        var who = Network(caller);
         lock (_gate)
         {
-            var minute = now.ToUnixTimeSeconds() / 60;
-            if (minute != _minute) (_minute, _started, _wrong) = (minute, 0, 0);
-            if (_wrong >= _options.MaxWrongDebugKeysPerMinute) return null;
+            BeginMinute(now);
+            if (!MayTry(who, trust)) return null;
         }
 
-        var isToken = credential.StartsWith(TokenMark, StringComparison.Ordinal);
-        var until = isToken ? ReadToken(credential, traceId, now) : IsKey(credential) ? now + _options.DebugTokenLifetime : null;
+        var key = -1;
+        DateTimeOffset? until;
+        if (credential.StartsWith(TokenMark, StringComparison.Ordinal)) until = ReadToken(credential, traceId, now);
+        else until = (key = IndexOf(credential)) < 0 ? null : now + _options.DebugTokenLifetime;
         lock (_gate)
         {
-            if (until is null) _wrong++;
-            // Tokens are as many as a debug request makes calls; the request itself was counted where it began.
-            else if (!isToken && ++_started > _options.MaxDebugRequestsPerMinute) return null;
+            BeginMinute(now);
+            if (until is null)
+            {
+                CountWrong(who, trust);
+                return null;
+            }
+
+            // A token is counted with the rest only: there are as many as a debug request makes calls, and its key was counted where it began.
+            if (_handled >= _options.MaxDebugHandledPerMinute || (key >= 0 && _started[key] >= _options.MaxDebugRequestsPerMinute)) return null;
+            _handled++;
+            if (key >= 0) _started[key]++;
         }
 
         return until;
@@ -59,27 +87,76 @@ sealed class DebugGate
 
     public string? Token(string traceId, DateTimeOffset until)
     {
-        if (_options.DebugKey.Length == 0 || until <= _time.GetUtcNow()) return null;
+        if (_keys.Length == 0 || until <= _time.GetUtcNow()) return null;
         var expiry = until.ToUnixTimeSeconds();
-        return string.Create(CultureInfo.InvariantCulture, $"{TokenMark}{expiry}.{Mac(traceId, expiry)}");
+        return string.Create(CultureInfo.InvariantCulture, $"{TokenMark}{expiry}.{Mac(_keys[0], traceId, expiry)}");
     }
 
-    bool IsKey(string text) => CryptographicOperations.FixedTimeEquals(SHA256.HashData(Encoding.UTF8.GetBytes(text)), _keyHash);
+    void BeginMinute(DateTimeOffset now)
+    {
+        var minute = now.ToUnixTimeSeconds() / 60;
+        if (minute == _minute) return;
+        _minute = minute;
+        _wrong.Clear();
+        Array.Clear(_started);
+        _wrongOfOthers = _handled = 0;
+    }
+
+    bool MayTry(UInt128 who, CallerTrust trust)
+    {
+        if (_wrong.TryGetValue(who, out var wrong)) return wrong < _options.MaxWrongDebugKeysPerMinute;
+        return trust == CallerTrust.Trust || _wrongOfOthers < _options.MaxWrongDebugKeysPerMinute;
+    }
+
+    void CountWrong(UInt128 who, CallerTrust trust)
+    {
+        if (_wrong.TryGetValue(who, out var wrong)) _wrong[who] = wrong + 1;
+        else if (_wrong.Count < MaxCallers) _wrong[who] = 1;
+        else if (trust != CallerTrust.Trust) _wrongOfOthers++;
+    }
+
+    /// <summary>One stranger has a whole /64 of addresses in IPv6, so that is what counts as one caller.</summary>
+    static UInt128 Network(IPAddress? caller)
+    {
+        if (caller is null) return UInt128.Zero;
+        Span<byte> bytes = stackalloc byte[16];
+        bytes.Clear();
+        if (caller.IsIPv4MappedToIPv6) caller = caller.MapToIPv4();
+        caller.TryWriteBytes(bytes, out _);
+        if (caller.AddressFamily == AddressFamily.InterNetworkV6) bytes[8..].Clear();
+        else bytes[15] = 4;
+        return BinaryPrimitives.ReadUInt128BigEndian(bytes);
+    }
+
+    /// <summary>Which key it is, -1 for none. Looks at all of them to the end, so that the time says nothing.</summary>
+    int IndexOf(string text)
+    {
+        var hash = SHA256.HashData(Encoding.UTF8.GetBytes(text));
+        var found = -1;
+        for (var i = 0; i < _keys.Length; i++)
+        {
+            if (CryptographicOperations.FixedTimeEquals(hash, _keys[i].Hash)) found = i;
+        }
+
+        return found;
+    }
 
     DateTimeOffset? ReadToken(string token, string? traceId, DateTimeOffset now)
     {
         var dot = token.IndexOf('.', TokenMark.Length);
         if (traceId is null || dot < 0 || dot - TokenMark.Length > 11) return null;
         if (!long.TryParse(token.AsSpan(TokenMark.Length, dot - TokenMark.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var expiry)) return null;
-        var expected = Encoding.UTF8.GetBytes(Mac(traceId, expiry));
-        if (!CryptographicOperations.FixedTimeEquals(Encoding.UTF8.GetBytes(token[(dot + 1)..]), expected)) return null;
+        var mac = Encoding.UTF8.GetBytes(token[(dot + 1)..]);
+        var isGood = false;
+        foreach (var key in _keys) isGood |= CryptographicOperations.FixedTimeEquals(mac, Encoding.UTF8.GetBytes(Mac(key, traceId, expiry)));
+        if (!isGood) return null;
         var until = DateTimeOffset.FromUnixTimeSeconds(expiry);
         return until > now ? until : null;
     }
 
-    string Mac(string traceId, long expiry)
+    static string Mac(Key key, string traceId, long expiry)
     {
         var text = string.Create(CultureInfo.InvariantCulture, $"{expiry}.{traceId}");
-        return System.Buffers.Text.Base64Url.EncodeToString(HMACSHA256.HashData(_tokenKey, Encoding.UTF8.GetBytes(text)));
+        return System.Buffers.Text.Base64Url.EncodeToString(HMACSHA256.HashData(key.TokenKey, Encoding.UTF8.GetBytes(text)));
     }
 }

@@ -17,8 +17,9 @@ public static class LogTraceConfigurationExtensions
     }
 
     /// <summary>
-    /// All that a service needs: levels as the options say, lowered for debug requests alone; trace ids on every event; records to the file of
-    /// <paramref name="logger"/> if it has one. Other sinks can be added.
+    /// All that a service needs: the minimum level as the options say, overrides as they and the configuration so far say, all lowered for debug requests alone; trace ids on
+    /// every event; records to the file of <paramref name="logger"/> if it has one. Other sinks can be added. Overrides of levels that are added after this
+    /// hold for debug requests, too.
     /// </summary>
     /// <example><code>Log.Logger = new LoggerConfiguration().LogTrace(tracer).WriteTo.Console().CreateLogger();</code></example>
     public static LoggerConfiguration LogTrace(this LoggerConfiguration configuration, TraceLogger logger) => configuration.LogTrace(logger, ownsFile: false);
@@ -30,8 +31,7 @@ public static class LogTraceConfigurationExtensions
     {
         ArgumentNullException.ThrowIfNull(configuration);
         ArgumentNullException.ThrowIfNull(logger);
-        configuration.MinimumLevel.ControlledBy(logger.LevelSwitch);
-        foreach (var (source, level) in logger.Options.LevelOverrides) configuration.MinimumLevel.Override(source, logger.AddLevel(level));
+        logger.Levels.ApplyTo(configuration);
         configuration.Filter.With(new TraceLevelFilter(logger)).Enrich.WithTrace();
         return logger.File is null ? configuration : configuration.WriteTo.TraceFile(logger, ownsFile);
     }
@@ -86,33 +86,10 @@ public static class LogTraceConfigurationExtensions
     }
 
     /// <summary>While a debug request is in flight the levels let everybody's debug events pass; this lets through only those of that request.</summary>
-    sealed class TraceLevelFilter : ILogEventFilter
+    sealed class TraceLevelFilter(TraceLogger logger) : ILogEventFilter
     {
-        readonly LogEventLevel _minimum;
-        readonly LogEventLevel _highest;
-        readonly KeyValuePair<string, LogEventLevel>[] _overrides;
-
-        public TraceLevelFilter(TraceLogger logger)
-        {
-            _minimum = logger.Options.MinimumLevel;
-            _overrides = [.. logger.Options.LevelOverrides.OrderByDescending(pair => pair.Key.Length)];
-            _highest = _overrides.Select(pair => pair.Value).Append(_minimum).Max();
-        }
-
         public bool IsEnabled(LogEvent logEvent) =>
-            logEvent.Level >= _highest || logEvent.Level >= LevelOf(logEvent) || TraceContext.Current is { IsDebug: true }
-            || ReferenceEquals(logEvent.MessageTemplate, TraceLogger.RecordTemplate);
-
-        LogEventLevel LevelOf(LogEvent logEvent)
-        {
-            if (_overrides.Length == 0 || !logEvent.Properties.TryGetValue(Constants.SourceContextPropertyName, out var value) || value is not ScalarValue { Value: string source }) return _minimum;
-            foreach (var (prefix, level) in _overrides)
-            {
-                if (source.StartsWith(prefix, StringComparison.Ordinal) && (source.Length == prefix.Length || source[prefix.Length] == '.')) return level;
-            }
-
-            return _minimum;
-        }
+            logger.Levels.Configured.IsEnabled(logEvent) || TraceContext.Current is { IsDebug: true } || ReferenceEquals(logEvent.MessageTemplate, TraceLogger.RecordTemplate);
     }
 
     sealed class TraceFileSink(TraceLogger logger, bool owned) : ILogEventSink, IDisposable

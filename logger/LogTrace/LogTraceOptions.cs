@@ -46,9 +46,15 @@ public sealed record LogTraceOptions
     public int MaxExtraBytes { get; init; } = 64 * 1024;
 
     /// <summary>
-    /// The key that makes <c>X-Debug: 1</c> work; all services of one system share it. Empty: nobody can. At least 16 characters.
+    /// The key that makes <c>X-Debug: 1</c> work; all services of one system share it. Empty: nobody can. At least 16 characters, not beginning with <c>t1.</c>.
     /// </summary>
     public string DebugKey { get; init; } = "";
+
+    /// <summary>
+    /// Further keys that open like <see cref="DebugKey"/>: one per person, so that each has its own limit, or the old one while keys are changed. Callees are told
+    /// with tokens of <see cref="DebugKey"/>; tokens of all these keys are taken. Default: none; at most 100.
+    /// </summary>
+    public IReadOnlyList<string> DebugKeys { get; init; } = [];
 
     /// <summary>How long the callees of a debug request are told so: 5 minutes; 10 seconds to 1 hour.</summary>
     public TimeSpan DebugTokenLifetime { get; init; } = TimeSpan.FromMinutes(5);
@@ -56,7 +62,14 @@ public sealed record LogTraceOptions
     /// <summary>Most debug requests that a key starts in a minute: 60; 1 to 10,000. Others are handled as if they had no key.</summary>
     public int MaxDebugRequestsPerMinute { get; init; } = 60;
 
-    /// <summary>Most wrong keys and tokens in a minute: 20; 1 to 10,000. After that no key is looked at until the minute is over.</summary>
+    /// <summary>
+    /// Most debug requests that this service handles in a minute, by whatever key or token: 6,000; 1 to 1,000,000. Others are handled without debug lines.
+    /// </summary>
+    public int MaxDebugHandledPerMinute { get; init; } = 6_000;
+
+    /// <summary>
+    /// Most wrong keys and tokens of one caller (one address, in IPv6 one /64) in a minute: 20; 1 to 10,000. After that none of its keys is looked at until the minute is over.
+    /// </summary>
     public int MaxWrongDebugKeysPerMinute { get; init; } = 20;
 
     /// <summary>Whom to believe, the first network that matches; callers in none of them are ignored. Default: private and loopback addresses are trusted.</summary>
@@ -65,7 +78,8 @@ public sealed record LogTraceOptions
 
     /// <summary>
     /// Reverse proxies whose <c>X-Forwarded-For</c> tells the caller's address. Default: none, so that the connection's own address counts. List the
-    /// proxy that faces strangers here: else everybody who comes through it is taken for the proxy.
+    /// proxy that faces strangers here: else everybody who comes through it is taken for the proxy, or, when the proxy says in <c>X-Forwarded-For</c>,
+    /// <c>Forwarded</c> or <c>X-Real-IP</c> for whom it asks, is believed no further than the least trusted address named there.
     /// </summary>
     public IReadOnlyList<string> KnownProxies { get; init; } = [];
 
@@ -74,6 +88,9 @@ public sealed record LogTraceOptions
     /// without a dot. Default: private and loopback addresses, names without a dot, <c>.local</c>, <c>.internal</c>, <c>.svc</c>.
     /// </summary>
     public IReadOnlyList<string> InternalHosts { get; init; } = [.. NetworkList.Private, "*", ".local", ".internal", ".svc"];
+
+    /// <summary>Names the service only: a record would print its members, and some of them are secrets.</summary>
+    public override string ToString() => $"{nameof(LogTraceOptions)} {{ Service = {Service} }}";
 
     /// <summary>All problems at once, one sentence each with key, value, range and what to do; empty when there is none.</summary>
     public IReadOnlyList<string> Validate()
@@ -91,11 +108,10 @@ public sealed record LogTraceOptions
         if (!Enum.IsDefined(MinimumLevel)) problems.Add($"LogTrace:MinimumLevel is {MinimumLevel}; it must be one of {string.Join(", ", Enum.GetNames<LogEventLevel>())}.");
         Range(nameof(MaxTextLength), MaxTextLength, 256, 262_144, "characters");
         Range(nameof(MaxExtraBytes), MaxExtraBytes, 256, 1_048_576, "bytes");
-        if (DebugKey.Length is > 0 and < MinDebugKeyLength)
-        {
-            // The value stays out of the message: it is a secret and this ends up in a log.
-            problems.Add($"LogTrace:DebugKey has {DebugKey.Length} characters; it must have at least {MinDebugKeyLength}. Leave it out to have no debug requests.");
-        }
+        if (DebugKey.Length > 0) Key(nameof(DebugKey), DebugKey);
+        for (var i = 0; i < DebugKeys.Count; i++) Key($"DebugKeys:{i}", DebugKeys[i]);
+        if (DebugKeys.Count > 0 && DebugKey.Length == 0) problems.Add($"LogTrace:DebugKeys has {DebugKeys.Count} keys, but LogTrace:DebugKey is ''; it must be set, callees are told with tokens of it.");
+        if (DebugKeys.Count > 100) problems.Add($"LogTrace:DebugKeys has {DebugKeys.Count} keys; it must have at most 100.");
 
         if (DebugTokenLifetime < TimeSpan.FromSeconds(10) || DebugTokenLifetime > TimeSpan.FromHours(1))
         {
@@ -103,6 +119,7 @@ public sealed record LogTraceOptions
         }
 
         Range(nameof(MaxDebugRequestsPerMinute), MaxDebugRequestsPerMinute, 1, 10_000, "requests");
+        Range(nameof(MaxDebugHandledPerMinute), MaxDebugHandledPerMinute, 1, 1_000_000, "requests");
         Range(nameof(MaxWrongDebugKeysPerMinute), MaxWrongDebugKeysPerMinute, 1, 10_000, "keys");
         for (var i = 0; i < Callers.Count; i++)
         {
@@ -122,6 +139,15 @@ public sealed record LogTraceOptions
 
         if (File is not null) problems.AddRange(File.Validate());
         return problems;
+
+        // The value stays out of the message: it is a secret and this ends up in a log.
+        void Key(string key, string value)
+        {
+            if (value.Length < MinDebugKeyLength) problems.Add($"LogTrace:{key} has {value.Length} characters; it must have at least {MinDebugKeyLength}. Leave it out to have no debug requests.");
+            else if (value.Length > 1024) problems.Add($"LogTrace:{key} has {value.Length} characters; it must have at most 1,024.");
+            else if (value.StartsWith(DebugGate.TokenMark, StringComparison.Ordinal)) problems.Add($"LogTrace:{key} begins with '{DebugGate.TokenMark}'; it must begin otherwise, so do the tokens that services make of it.");
+            else if (value.Any(letter => letter is < ' ' or > '~') || value[0] == ' ' || value[^1] == ' ') problems.Add($"LogTrace:{key} has characters that a header cannot carry; it must be of visible ASCII, with blanks only inside.");
+        }
 
         void Name(string key, string value, string what)
         {

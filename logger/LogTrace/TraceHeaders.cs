@@ -18,8 +18,14 @@ public readonly record struct IncomingTrace
     /// <summary>The call that caused the request: its span id, 0 when unknown.</summary>
     public ulong ParentSpan { get; init; }
 
-    /// <summary>W3C trace flags; 1 = recorded.</summary>
+    /// <summary>W3C trace flags; 1 = recorded. Null when the sender said nothing, or nothing that is believed.</summary>
     public byte? TraceFlags { get; init; }
+
+    /// <summary>
+    /// True when <see cref="TraceFlags"/> without the bit for recorded is somebody's decision: it came from a service with LogTrace or in B3. A bare traceparent says
+    /// the same of every Activity that nobody listens to.
+    /// </summary>
+    internal bool IsSamplingDecided { get; init; }
 
     /// <summary>Members of tracestate that belong to others: handed on as they came.</summary>
     public string? OtherState { get; init; }
@@ -51,6 +57,21 @@ public static class TraceHeaders
 
     /// <summary>W3C trace context: carries our id as <c>logtrace=1.2</c> through systems that know only W3C.</summary>
     public const string TraceState = "tracestate";
+
+    /// <summary>B3 in one header, <c>TRACE-SPAN-SAMPLED-PARENT</c>: read where neither <see cref="TraceId"/> nor <see cref="TraceParent"/> came, never written.</summary>
+    public const string B3 = "b3";
+
+    /// <summary>B3 in several headers: the trace's id, 16 or 32 hex digits.</summary>
+    public const string B3TraceId = "X-B3-TraceId";
+
+    /// <summary>B3 in several headers: the caller's span, 16 hex digits.</summary>
+    public const string B3SpanId = "X-B3-SpanId";
+
+    /// <summary>B3 in several headers: <c>1</c> or <c>0</c>.</summary>
+    public const string B3Sampled = "X-B3-Sampled";
+
+    /// <summary>B3 in several headers: <c>1</c> for B3's debug, which keeps the trace and opens no debug lines here.</summary>
+    public const string B3Flags = "X-B3-Flags";
 
     /// <summary>Longest trace id that is accepted: 128 characters.</summary>
     public const int MaxTraceIdLength = 128;
@@ -94,18 +115,50 @@ public static class TraceHeaders
             if (!IsValidTraceId(traceId) || !IsValidPrefix(prefix)) return default;
             // A traceparent of another trace says nothing about this call.
             hasParent &= TraceParentId(traceId) == parentTrace;
-            return new() { TraceId = traceId, Prefix = prefix, ParentSpan = hasParent ? parentSpan : 0, TraceFlags = hasParent ? flags : null, OtherState = hasParent ? ReadState(get(carrier, TraceState)).Others : null };
+            return new() { TraceId = traceId, Prefix = prefix, ParentSpan = hasParent ? parentSpan : 0, TraceFlags = hasParent ? flags : null, IsSamplingDecided = hasParent, OtherState = hasParent ? ReadState(get(carrier, TraceState)).Others : null };
         }
 
-        if (!hasParent) return default;
+        if (!hasParent) return ReadB3(carrier, get);
 
         // The service in between does not know us: it handed on its caller's number, not one of its own. Its span makes ours unique below that.
         var number = FirstIrregularNumber + (long)(uint)parentSpan;
         var (ours, others) = ReadState(get(carrier, TraceState));
         var irregular = string.Create(CultureInfo.InvariantCulture, $"{ours ?? "1"}.{number}");
         return IsValidPrefix(irregular)
-            ? new() { TraceId = parentTrace, Prefix = irregular, ParentSpan = parentSpan, TraceFlags = flags, OtherState = others }
+            ? new() { TraceId = parentTrace, Prefix = irregular, ParentSpan = parentSpan, TraceFlags = flags, IsSamplingDecided = ours is not null, OtherState = others }
             : default;
+    }
+
+    /// <summary>B3 names no number either, so its callees are numbered as those of a traceparent are. Rules: openzipkin/b3-propagation, README.md.</summary>
+    static IncomingTrace ReadB3<TCarrier>(TCarrier carrier, Func<TCarrier, string, string?> get)
+    {
+        string? trace, span, sampled;
+        if (get(carrier, B3) is { } single)
+        {
+            if (single.Length > 128) return default;
+            var parts = single.Split('-');
+            // One part alone is a decision about no trace.
+            if (parts.Length is < 2 or > 4) return default;
+            (trace, span, sampled) = (parts[0], parts[1], parts.Length > 2 ? parts[2] : null);
+            if (parts.Length > 3 && !IsLowerHex(parts[3], 16)) return default;
+        }
+        else
+        {
+            (trace, span, sampled) = (get(carrier, B3TraceId), get(carrier, B3SpanId), get(carrier, B3Flags) is "1" ? "d" : get(carrier, B3Sampled));
+        }
+
+        if (trace is null || span is null || !IsLowerHex(span, 16) || (!IsLowerHex(trace, 32) && !IsLowerHex(trace, 16))) return default;
+        byte? flags = sampled switch { "1" or "d" or "true" => 1, "0" or "false" => 0, _ => null };
+        if (flags is null && sampled is not null) return default;
+        var number = ulong.Parse(span, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
+        return new()
+        {
+            TraceId = trace,
+            Prefix = string.Create(CultureInfo.InvariantCulture, $"1.{FirstIrregularNumber + (long)(uint)number}"),
+            ParentSpan = number,
+            TraceFlags = flags,
+            IsSamplingDecided = flags is not null,
+        };
     }
 
     /// <summary>Sets the headers that make the callee of <paramref name="call"/> continue the trace.</summary>

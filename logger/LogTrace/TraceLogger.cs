@@ -34,11 +34,8 @@ public sealed class TraceLogger : IDisposable
     readonly NetworkList _internalNetworks;
     readonly ConcurrentDictionary<string, string> _modules = new(StringComparer.Ordinal);
     readonly ConcurrentDictionary<string, string> _sourceModules = new(StringComparer.Ordinal);
-    readonly Lock _levelGate = new();
-    readonly Dictionary<LoggingLevelSwitch, LogEventLevel> _levels = [];
     readonly bool _ownsFile;
     ILogEventSink? _sink;
-    int _debugRequests;
     long _handedOver;
     long _refused;
 
@@ -71,7 +68,7 @@ public sealed class TraceLogger : IDisposable
         _callers = new NetworkList(options.Callers.Select(caller => caller.Network));
         _proxies = new NetworkList(options.KnownProxies);
         _internalNetworks = new NetworkList(options.InternalHosts);
-        LevelSwitch = AddLevel(options.MinimumLevel);
+        Levels = new TraceLevels(options.MinimumLevel, options.LevelOverrides);
         Metrics = new TraceMetrics(this);
         File = file;
         if (file is null && options.File is not null)
@@ -103,13 +100,15 @@ public sealed class TraceLogger : IDisposable
     public TraceFile? File { get; }
 
     /// <summary>The level below which Serilog makes no event: the configured one, or Debug while a debug request is in flight.</summary>
-    public LoggingLevelSwitch LevelSwitch { get; }
+    public LoggingLevelSwitch LevelSwitch => Levels.Minimum;
 
     /// <summary>Lines that the operating system has (without a file: typed records handed to the Serilog sink).</summary>
     public long Written => File?.Written ?? Interlocked.Read(ref _handedOver);
 
     /// <summary>Lines given up: queue full, disk refused (without a file: typed records that the sink threw at).</summary>
     public long Dropped => File?.Dropped ?? Interlocked.Read(ref _refused);
+
+    internal TraceLevels Levels { get; }
 
     internal TimeProvider Time { get; }
 
@@ -145,7 +144,8 @@ public sealed class TraceLogger : IDisposable
     /// <param name="trust">How far the sender is believed: <see cref="TrustOf"/>, or <see cref="CallerTrust.Trust"/> for one's own message broker.</param>
     /// <param name="carrier">The message that has the headers.</param>
     /// <param name="get">Gives a header's one value; null when it is absent or there is more than one.</param>
-    public IncomingTrace Judge<TCarrier>(CallerTrust trust, TCarrier carrier, Func<TCarrier, string, string?> get)
+    /// <param name="caller">Who sent it; null when unknown. Wrong debug keys are held against that address.</param>
+    public IncomingTrace Judge<TCarrier>(CallerTrust trust, TCarrier carrier, Func<TCarrier, string, string?> get, IPAddress? caller = null)
     {
         ArgumentNullException.ThrowIfNull(get);
         var incoming = trust == CallerTrust.Ignore ? default : TraceHeaders.Read(carrier, get);
@@ -153,7 +153,7 @@ public sealed class TraceLogger : IDisposable
         if (trust == CallerTrust.Accept) incoming = incoming with { TraceFlags = null };
         if (get(carrier, TraceHeaders.Debug) is not "1") return incoming;
         // A key opens from anywhere, it proves who asks. A token only says that somebody inside checked one, and only a trusted caller says that to us.
-        var until = _debugGate.Admit(get(carrier, TraceHeaders.DebugKey), trust == CallerTrust.Trust ? incoming.TraceId : null);
+        var until = _debugGate.Admit(get(carrier, TraceHeaders.DebugKey), trust == CallerTrust.Trust ? incoming.TraceId : null, caller, trust);
         return incoming with { DebugUntil = until };
     }
 
@@ -162,6 +162,28 @@ public sealed class TraceLogger : IDisposable
     {
         var index = _callers.IndexOf(caller ?? IPAddress.Loopback);
         return index < 0 ? CallerTrust.Ignore : Options.Callers[index].Trust;
+    }
+
+    /// <summary>
+    /// How far the sender of a request is believed: as its address (<see cref="CallerOf"/>) is, but no further than any address that headers name behind it. A proxy that is not
+    /// among <see cref="LogTraceOptions.KnownProxies"/> has an address that is trusted and callers that must not be; its headers are not believed, but they lower the trust.
+    /// </summary>
+    /// <param name="connection">Address at the other end of the connection; null (a Unix socket) counts as loopback.</param>
+    /// <param name="forwardedFor">Header <c>X-Forwarded-For</c>.</param>
+    /// <param name="forwarded">Header <c>Forwarded</c> (RFC 7239).</param>
+    /// <param name="realIp">Header <c>X-Real-IP</c>.</param>
+    public CallerTrust TrustOf(IPAddress? connection, string? forwardedFor, string? forwarded, string? realIp)
+    {
+        var trust = TrustOf(CallerOf(connection, forwardedFor));
+        foreach (var hop in ForwardedHeaders.Addresses(forwardedFor, forwarded, realIp))
+        {
+            if (trust == CallerTrust.Ignore) break;
+            if (hop is not null && _proxies.IndexOf(hop) >= 0) continue;
+            var hopTrust = hop is null ? CallerTrust.Ignore : TrustOf(hop);
+            if (hopTrust < trust) trust = hopTrust;
+        }
+
+        return trust;
     }
 
     /// <summary>
@@ -214,32 +236,9 @@ public sealed class TraceLogger : IDisposable
 
     internal string? DebugToken(TraceContext scope) => scope.DebugUntil is { } until ? _debugGate.Token(scope.TraceId, until) : null;
 
-    /// <summary>A switch that is lowered to Debug while a debug request is in flight.</summary>
-    internal LoggingLevelSwitch AddLevel(LogEventLevel level)
-    {
-        lock (_levelGate)
-        {
-            var added = new LoggingLevelSwitch(_debugRequests > 0 && level > LogEventLevel.Debug ? LogEventLevel.Debug : level);
-            _levels.Add(added, level);
-            return added;
-        }
-    }
+    internal void DebugStarted() => Levels.Lower();
 
-    internal void DebugStarted() => CountDebug(1);
-
-    internal void DebugEnded() => CountDebug(-1);
-
-    void CountDebug(int change)
-    {
-        lock (_levelGate)
-        {
-            _debugRequests += change;
-            foreach (var (level, configured) in _levels)
-            {
-                level.MinimumLevel = _debugRequests > 0 && configured > LogEventLevel.Debug ? LogEventLevel.Debug : configured;
-            }
-        }
-    }
+    internal void DebugEnded() => Levels.Restore();
 
     /// <summary>application_module_function_action; what a record is about names the last two.</summary>
     internal string ModuleFor(string about)

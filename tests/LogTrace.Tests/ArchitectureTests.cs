@@ -9,8 +9,9 @@ public sealed class ArchitectureTests
     {
         { "LogTrace.Records", [] },
         { "LogTrace", ["LogTrace.Records"] },
-        { "LogTrace.AspNetCore", ["LogTrace", "LogTrace.Records"] },
-        { "Shop", ["LogTrace.AspNetCore", "LogTrace", "LogTrace.Records"] },
+        { "LogTrace.Hosting", ["LogTrace", "LogTrace.Records"] },
+        { "LogTrace.AspNetCore", ["LogTrace.Hosting", "LogTrace", "LogTrace.Records"] },
+        { "Shop", ["LogTrace.AspNetCore", "LogTrace.Hosting", "LogTrace", "LogTrace.Records"] },
         { "LogTrace.Transport", ["LogTrace.Records"] },
         { "LogTrace.Shipper", ["LogTrace.Transport", "LogTrace.Records"] },
         { "LogTrace.Indexer", ["LogTrace.Shipper", "LogTrace.Transport", "LogTrace.Records"] },

@@ -162,17 +162,105 @@ public sealed class DebugRequestTests
     }
 
     [Fact]
-    public void Guessing_is_stopped_until_the_minute_is_over()
+    public void Guessing_is_stopped_for_who_guesses_and_for_nobody_else()
     {
         var time = new FakeTimeProvider();
         var gate = new DebugGate(new() { Service = "a", Department = "d", DebugKey = Key, MaxWrongDebugKeysPerMinute = 3, MaxDebugRequestsPerMinute = 2 }, time);
-        for (var i = 0; i < 3; i++) gate.Admit($"guess {i}", null).Should().BeNull();
+        var stranger = IPAddress.Parse("203.0.113.7");
+        for (var i = 0; i < 3; i++) gate.Admit($"guess {i}", null, stranger, CallerTrust.Ignore).Should().BeNull();
 
-        gate.Admit(Key, null).Should().BeNull("no key is looked at any more");
+        gate.Admit(Key, null, stranger, CallerTrust.Ignore).Should().BeNull("no key of this caller is looked at any more");
+        gate.Admit(Key, null, IPAddress.Parse("203.0.113.8"), CallerTrust.Ignore).Should().NotBeNull("another caller has guessed nothing");
         time.Advance(TimeSpan.FromMinutes(1));
-        gate.Admit(Key, null).Should().NotBeNull();
-        gate.Admit(Key, null).Should().NotBeNull();
-        gate.Admit(Key, null).Should().BeNull("two in a minute are allowed");
+        gate.Admit(Key, null, stranger, CallerTrust.Ignore).Should().NotBeNull();
+        gate.Admit(Key, null, stranger, CallerTrust.Ignore).Should().NotBeNull();
+        gate.Admit(Key, null, stranger, CallerTrust.Ignore).Should().BeNull("two in a minute are allowed");
+    }
+
+    [Fact]
+    public void A_hundred_thousand_strangers_who_guess_stop_no_trusted_caller_and_take_bounded_memory()
+    {
+        var gate = new DebugGate(new() { Service = "a", Department = "d", DebugKey = Key, MaxWrongDebugKeysPerMinute = 3 }, new FakeTimeProvider());
+        for (var i = 0; i < 100_000; i++) gate.Admit("a guess", null, new IPAddress([198, (byte)(i >> 16), (byte)(i >> 8), (byte)i]), CallerTrust.Ignore);
+
+        gate.Admit(Key, null, IPAddress.Parse("203.0.113.9"), CallerTrust.Ignore).Should().BeNull("strangers beyond the counted ones share a limit");
+        gate.Admit(Key, null, IPAddress.Parse("10.0.0.9"), CallerTrust.Trust).Should().NotBeNull();
+    }
+
+    [Fact]
+    public void Addresses_of_one_network_in_IPv6_are_one_caller()
+    {
+        var gate = new DebugGate(new() { Service = "a", Department = "d", DebugKey = Key, MaxWrongDebugKeysPerMinute = 3 }, new FakeTimeProvider());
+        for (var i = 1; i < 4; i++) gate.Admit("a guess", null, IPAddress.Parse($"2001:db8:1:1::{i}"), CallerTrust.Ignore);
+
+        gate.Admit(Key, null, IPAddress.Parse("2001:db8:1:1:ffff::1"), CallerTrust.Ignore).Should().BeNull();
+        gate.Admit(Key, null, IPAddress.Parse("2001:db8:1:2::1"), CallerTrust.Ignore).Should().NotBeNull();
+    }
+
+    [Fact]
+    public void Each_key_has_a_limit_and_all_of_them_have_one()
+    {
+        const string anna = "anna's key, long enough", berta = "berta's key, long enough";
+        var options = new LogTraceOptions { Service = "a", Department = "d", DebugKey = Key, DebugKeys = [anna, berta], MaxDebugRequestsPerMinute = 2, MaxDebugHandledPerMinute = 4 };
+        options.Validate().Should().BeEmpty();
+        var gate = new DebugGate(options, new FakeTimeProvider());
+
+        bool[] admitted = [.. new[] { anna, anna, anna, berta, Key, Key }.Select(key => gate.Admit(key, null) is not null)];
+
+        admitted.Should().Equal(true, true, false, true, true, false);
+    }
+
+    [Fact]
+    public void A_token_of_a_key_that_is_being_replaced_is_still_taken()
+    {
+        const string next = "the next key, long enough";
+        var time = new FakeTimeProvider();
+        var options = new LogTraceOptions { Service = "a", Department = "d" };
+        var token = new DebugGate(options with { DebugKey = Key }, time).Token("t", time.GetUtcNow() + TimeSpan.FromMinutes(1));
+
+        new DebugGate(options with { DebugKey = next, DebugKeys = [Key] }, time).Admit(token, "t").Should().NotBeNull();
+        new DebugGate(options with { DebugKey = next }, time).Admit(token, "t").Should().BeNull();
+    }
+
+    [Theory]
+    [InlineData("t1.looks like a token", "LogTrace:DebugKey begins with 't1.'; it must begin otherwise, so do the tokens that services make of it.")]
+    [InlineData("short", "LogTrace:DebugKey has 5 characters; it must have at least 16. Leave it out to have no debug requests.")]
+    [InlineData("clé qui ne passe pas", "LogTrace:DebugKey has characters that a header cannot carry; it must be of visible ASCII, with blanks only inside.")]
+    [InlineData("ends in a blank, alas ", "LogTrace:DebugKey has characters that a header cannot carry; it must be of visible ASCII, with blanks only inside.")]
+    public void A_key_that_could_never_open_is_refused_and_not_repeated(string key, string problem)
+    {
+        var problems = new LogTraceOptions { Service = "a", Department = "d", DebugKey = key }.Validate();
+
+        problems.Should().Equal(problem);
+    }
+
+    [Fact]
+    public void Options_printed_by_accident_show_no_key() =>
+        new LogTraceOptions { Service = "a", Department = "d", DebugKey = Key, DebugKeys = [Key + "2"] }.ToString().Should().NotContain(Key);
+
+    [Theory]
+    [InlineData("X-Forwarded-For", "203.0.113.7", false)]
+    [InlineData("X-Forwarded-For", "127.0.0.1, 203.0.113.7", false)]
+    [InlineData("X-Forwarded-For", "203.0.113.7, 10.0.0.3", false)]
+    [InlineData("X-Forwarded-For", "unknown", false)]
+    [InlineData("X-Real-IP", "203.0.113.7", false)]
+    [InlineData("Forwarded", "for=203.0.113.7;proto=https", false)]
+    [InlineData("Forwarded", "for=\"[2001:db8::7]:4711\"", false)]
+    [InlineData("Forwarded", "proto=https;by=10.0.0.3", false)]
+    [InlineData("X-Forwarded-For", "10.0.0.3", true)]
+    [InlineData("Forwarded", "for=10.0.0.3, For=\"[fd00::7]\"", true)]
+    public async Task Callers_behind_a_proxy_that_nobody_listed_are_believed_no_further_than_the_least_of_them(string header, string value, bool believed)
+    {
+        using var folder = new TempFolder();
+        await using var service = await TestService.StartAsync(folder, "orders", app => app.MapGet("/", () => "ok"));
+        using var client = new HttpClient();
+
+        var response = await client.SendAsync(Get(service, "", (header, value), ("X-Trace-Id", "t1"), ("X-Rpc-Id", "1.2")));
+
+        response.Headers.Contains("X-Trace-Id").Should().Be(believed);
+        var request = (await service.StopAsync()).Single(record => record.Name == "request.info");
+        request.RpcId!.Value.Text.Should().Be(believed ? "1.2.1" : "1.1");
+        request.Text(LogTrace.Records.RecordField.ClientIp).Should().Be("127.0.0.1", "the header of an unknown proxy names nobody");
     }
 
     [Fact]

@@ -73,6 +73,36 @@ public sealed class TraceHeadersTests
         Read(("traceparent", Parent), ("tracestate", "logtrace=1..2")).Prefix.Should().Be($"1.{1_000_000 + 0x0ba902b7L}");
     }
 
+    [Theory]
+    [InlineData("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1-05e3ac9a4f6e3b90", "80f198ee56343ba864fe8b2a57d3eff7", (byte)1)]
+    [InlineData("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-d", "80f198ee56343ba864fe8b2a57d3eff7", (byte)1)]
+    [InlineData("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-0", "80f198ee56343ba864fe8b2a57d3eff7", (byte)0)]
+    [InlineData("b3", "64fe8b2a57d3eff7-e457b5a2e4d86bd1", "64fe8b2a57d3eff7", null)]
+    [InlineData("X-B3-TraceId X-B3-SpanId", "64fe8b2a57d3eff7 e457b5a2e4d86bd1", "64fe8b2a57d3eff7", null)]
+    [InlineData("X-B3-TraceId X-B3-SpanId X-B3-Sampled", "64fe8b2a57d3eff7 e457b5a2e4d86bd1 0", "64fe8b2a57d3eff7", (byte)0)]
+    [InlineData("X-B3-TraceId X-B3-SpanId X-B3-Sampled X-B3-Flags", "64fe8b2a57d3eff7 e457b5a2e4d86bd1 0 1", "64fe8b2a57d3eff7", (byte)1)]
+    public void B3_is_read_in_both_forms(string names, string values, string traceId, byte? flags)
+    {
+        var incoming = Read([.. names.Split(' ').Zip(values.Split(' '))]);
+
+        incoming.Should().BeEquivalentTo(new { TraceId = traceId, Prefix = "1.3840388625", ParentSpan = 0xe457b5a2e4d86bd1, TraceFlags = flags });
+    }
+
+    [Theory]
+    [InlineData("0")]
+    [InlineData("80f198ee56343ba864fe8b2a57d3eff7")]
+    [InlineData("80F198EE56343BA864FE8B2A57D3EFF7-e457b5a2e4d86bd1-1")]
+    [InlineData("80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-x")]
+    [InlineData("80f198ee56343ba864fe8b2a57d3eff7-0000000000000000-1")]
+    [InlineData("80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1-parent")]
+    [InlineData("80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1-05e3ac9a4f6e3b90-more")]
+    [InlineData("")]
+    public void A_bad_b3_is_no_context(string b3) => Read(("b3", b3)).HasContext.Should().BeFalse();
+
+    [Fact]
+    public void Traceparent_wins_over_b3() =>
+        Read(("b3", "64fe8b2a57d3eff7-e457b5a2e4d86bd1"), ("traceparent", "00-0123456789abcdef0123456789abcdef-00f067aa0ba902b7-01")).TraceId.Should().Be("0123456789abcdef0123456789abcdef");
+
     [Fact]
     public void Our_own_header_wins_over_traceparent()
     {
