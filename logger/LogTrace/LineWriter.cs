@@ -1,8 +1,9 @@
 using System.Buffers;
 using System.Buffers.Text;
 using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 using System.Text;
-using System.Text.Unicode;
 using LogTrace.Records;
 
 namespace LogTrace;
@@ -14,14 +15,16 @@ namespace LogTrace;
 sealed class LineWriter
 {
     const int KeptBytes = 256 * 1024;
+    const int TextChunk = 1024;
+    const int MaxBytesPerChar = 6;
 
-    static readonly byte[][] s_keys = [.. RecordFields.All.Select(field => Encoding.UTF8.GetBytes($"\"{field.WireName}\":"))];
-    static readonly SearchValues<char> s_escaped = SearchValues.Create([.. Enumerable.Range(0, 0x20).Select(code => (char)code), '"', '\\', '\x7f']);
+    // With the comma before them: only the first member of an object goes without.
+    static readonly byte[][] s_keys = [.. RecordFields.All.Select(field => Encoding.UTF8.GetBytes($",\"{field.WireName}\":"))];
 
     [ThreadStatic]
     static LineWriter? t_idle;
 
-    byte[] _buffer = new byte[2048];
+    byte[] _buffer = new byte[8 * 1024];
     int _length;
 
     /// <summary>This thread's writer, empty. Give it back with <see cref="Return"/>; one that is rented meanwhile is another one.</summary>
@@ -51,11 +54,7 @@ sealed class LineWriter
     /// <summary>Undoes everything after <paramref name="length"/>.</summary>
     public void CutTo(int length) => _length = length;
 
-    public void Key(RecordField field)
-    {
-        Comma();
-        Raw(s_keys[(int)field]);
-    }
+    public void Key(RecordField field) => Member(s_keys[(int)field]);
 
     public void Key(string name, int maxChars = 256)
     {
@@ -63,6 +62,9 @@ sealed class LineWriter
         Quoted(name, maxChars);
         Byte((byte)':');
     }
+
+    /// <summary>Writes a field that was encoded before.</summary>
+    public void Fixed(FixedText text) => Member(text.Json);
 
     /// <summary>Writes a text field; nothing when there is no text.</summary>
     public void Text(RecordField field, string? value, int maxChars)
@@ -88,20 +90,24 @@ sealed class LineWriter
     public void Seconds(RecordField field, long micros)
     {
         Key(field);
-        if (micros < 0) micros = 0;
-        Number(micros / 1_000_000);
-        Byte((byte)'.');
-        var fraction = micros % 1_000_000;
-        var digits = 6;
-        while (digits > 1 && fraction % 10 == 0)
-        {
-            fraction /= 10;
-            digits--;
-        }
+        var (seconds, fraction) = Math.DivRem((ulong)Math.Max(micros, 0), 1_000_000u);
+        Number((long)seconds);
+        var room = Room(7);
+        room[0] = (byte)'.';
+        for (var i = 6; i > 0; i--) (fraction, room[i]) = (fraction / 10, (byte)('0' + (fraction % 10)));
+        // One decimal stays, so that nobody takes it for an integer.
+        _length += 2 + room[2..7].TrimEnd((byte)'0').Length;
+    }
 
-        var room = Room(digits);
-        for (var i = digits - 1; i >= 0; i--, fraction /= 10) room[i] = (byte)('0' + (fraction % 10));
-        _length += digits;
+    /// <summary>Writes an id from its parts, so that nobody has to make a string of it.</summary>
+    public void RpcId(string prefix, long number)
+    {
+        Key(RecordField.RpcId);
+        Quoted(prefix, prefix.Length);
+        // In place of the closing quote.
+        _buffer[_length - 1] = (byte)'.';
+        Number(number);
+        Byte((byte)'"');
     }
 
     /// <summary>Writes a span id as 16 hex digits.</summary>
@@ -168,15 +174,11 @@ sealed class LineWriter
             value = value[..^cut];
         }
 
-        while (true)
+        while (value.Length > 0)
         {
-            var stop = value.IndexOfAny(s_escaped);
-            var run = stop < 0 ? value : value[..stop];
-            Utf8.FromUtf16(run, Room(run.Length * 3), out _, out var written, replaceInvalidSequences: true);
-            _length += written;
-            if (stop < 0) break;
-            Escape(value[stop]);
-            value = value[(stop + 1)..];
+            var chunk = Math.Min(value.Length, TextChunk);
+            _length += Encode(value, chunk, Room(chunk * MaxBytesPerChar), out var taken);
+            value = value[taken..];
         }
 
         if (cut > 0)
@@ -189,17 +191,61 @@ sealed class LineWriter
         Byte((byte)'"');
     }
 
-    void Escape(char value)
+    /// <summary>
+    /// Encodes the first <paramref name="chars"/> of a text (a surrogate pair whole) and gives the number of bytes. One pass over eight characters at a time, which finds what JSON
+    /// wants escaped and narrows the rest: most texts are ASCII, and parameters are full of quotes.
+    /// </summary>
+    static int Encode(ReadOnlySpan<char> text, int chars, Span<byte> output, out int taken)
     {
-        var room = Room(6);
-        room[0] = (byte)'\\';
-        var letter = value switch { '"' => '"', '\\' => '\\', '\n' => 'n', '\r' => 'r', '\t' => 't', '\b' => 'b', '\f' => 'f', _ => 'u' };
-        room[1] = (byte)letter;
-        _length += 2;
-        if (letter != 'u') return;
-        Utf8Formatter.TryFormat((ushort)value, room[2..], out _, new StandardFormat('x', 4));
-        _length += 4;
+        int from = 0, to = 0;
+        while (from < chars)
+        {
+            var left = text[from..chars];
+            var plain = 0;
+            if (left.Length >= Vector128<ushort>.Count)
+            {
+                var block = Vector128.Create(MemoryMarshal.Cast<char, ushort>(left));
+                // Blank to tilde, without quote and backslash. Below the blank the subtraction wraps around.
+                var odd = Vector128.GreaterThan(block - Vector128.Create((ushort)' '), Vector128.Create((ushort)('~' - ' ')))
+                    | Vector128.Equals(block, Vector128.Create((ushort)'"')) | Vector128.Equals(block, Vector128.Create((ushort)'\\'));
+                // All eight are stored: what follows an odd one is overwritten.
+                Vector128.Narrow(block, block).GetLower().CopyTo(output[to..]);
+                plain = odd == Vector128<ushort>.Zero ? Vector128<ushort>.Count : int.TrailingZeroCount((int)odd.ExtractMostSignificantBits());
+            }
+            else
+            {
+                for (; plain < left.Length && left[plain] is >= ' ' and <= '~' and not ('"' or '\\'); plain++) output[to + plain] = (byte)left[plain];
+            }
+
+            from += plain;
+            to += plain;
+            if (plain < Math.Min(left.Length, Vector128<ushort>.Count)) to += EncodeOdd(text, ref from, output[to..]);
+        }
+
+        taken = from;
+        return to;
     }
+
+    static int EncodeOdd(ReadOnlySpan<char> text, ref int from, Span<byte> output)
+    {
+        var letter = text[from];
+        if (letter > '\x7f')
+        {
+            // A lone surrogate gives U+FFFD and has a length of 1.
+            Rune.DecodeFromUtf16(text[from..], out var rune, out var length);
+            from += length;
+            return rune.EncodeToUtf8(output);
+        }
+
+        from++;
+        output[0] = (byte)'\\';
+        output[1] = (byte)(letter switch { '"' => '"', '\\' => '\\', '\n' => 'n', '\r' => 'r', '\t' => 't', '\b' => 'b', '\f' => 'f', _ => 'u' });
+        if (output[1] != (byte)'u') return 2;
+        Utf8Formatter.TryFormat((ushort)letter, output[2..], out _, new StandardFormat('x', 4));
+        return MaxBytesPerChar;
+    }
+
+    void Member(ReadOnlySpan<byte> withComma) => Raw(_buffer[_length - 1] == (byte)'{' ? withComma[1..] : withComma);
 
     Span<byte> Room(int bytes)
     {

@@ -14,7 +14,7 @@ readonly struct RecordEntry
     readonly TraceLogger _logger;
     readonly TraceSpan? _span;
     readonly TraceContext? _scope;
-    readonly string _name;
+    readonly KindTexts _kind;
     readonly string _action;
     readonly IReadOnlyList<KeyValuePair<string, object?>>? _extra;
     readonly DateTimeOffset _time;
@@ -24,7 +24,7 @@ readonly struct RecordEntry
         _logger = logger;
         _span = span;
         _scope = span.Scope;
-        _name = span.IsFailed ? span.Name + RecordNames.ErrorSuffix : span.Name;
+        _kind = logger.Texts.Kind(span.Name);
         _action = span.Action;
         _extra = span.Extra;
         _time = logger.Time.GetUtcNow();
@@ -34,7 +34,7 @@ readonly struct RecordEntry
     {
         _logger = logger;
         _scope = scope;
-        _name = name;
+        _kind = logger.Texts.Kind(name);
         _action = action;
         _extra = extra;
         _time = logger.Time.GetUtcNow();
@@ -42,6 +42,10 @@ readonly struct RecordEntry
 
     interface IFields
     {
+        void Fixed(FixedText text);
+
+        void Ids(TraceContext scope, long number);
+
         void Text(RecordField field, string? value);
 
         void Number(RecordField field, long value);
@@ -73,7 +77,7 @@ readonly struct RecordEntry
     {
         var fields = new PropertyFields([]);
         Visit(ref fields);
-        var level = RecordNames.IsError(_name) ? LogEventLevel.Error : LogEventLevel.Information;
+        var level = _span is { IsFailed: true } ? LogEventLevel.Error : LogEventLevel.Information;
         return new LogEvent(_time, level, null, TraceLogger.RecordTemplate, fields.Properties);
     }
 
@@ -81,26 +85,22 @@ readonly struct RecordEntry
         where T : IFields
     {
         var micros = Micros(_time);
-        fields.Text(RecordField.Name, _name);
-        if (_scope is not null)
-        {
-            fields.Text(RecordField.TraceId, _scope.TraceId);
-            fields.Text(RecordField.RpcId, _span is null ? _scope.CurrentRpcId : _span.RpcId);
-        }
-
+        var texts = _logger.Texts;
+        fields.Fixed(_span is { IsFailed: true } ? _kind.FailedName : _kind.Name);
+        if (_scope is not null) fields.Ids(_scope, _span?.Number ?? _scope.LastNumber);
         fields.Number(RecordField.Timestamp, micros / 1_000_000);
-        fields.Text(RecordField.Department, _logger.Options.Department);
-        fields.Text(RecordField.Module, _logger.ModuleFor(_span?.Name ?? _name));
-        fields.Text(RecordField.ServerIp, _logger.ServerIp);
+        fields.Fixed(texts.Department);
+        fields.Fixed(_kind.Module);
+        fields.Fixed(texts.ServerIp);
         fields.Text(RecordField.Action, _action);
         fields.Text(RecordField.Param, _span?.Param ?? "");
-        fields.Text(RecordField.Version, _logger.VersionText);
+        fields.Fixed(texts.Version);
         if (_span is not null) fields.Seconds(RecordField.Duration, Micros(_logger.Time.GetElapsedTime(_span.StartTimestamp)));
         fields.Text(RecordField.Code, _span?.Code);
         fields.Text(RecordField.Msg, _span?.Msg);
         fields.Text(RecordField.Backtrace, _span?.Backtrace);
         fields.Text(RecordField.Uid, _span?.Uid);
-        fields.Text(RecordField.Pid, _logger.Pid);
+        fields.Fixed(texts.Pid);
         if (_span is not null)
         {
             fields.Text(RecordField.Source, _span.Source);
@@ -115,7 +115,7 @@ readonly struct RecordEntry
         }
 
         if (_extra is { Count: > 0 }) fields.Extra(_extra);
-        fields.Text(RecordField.Service, _logger.Service);
+        fields.Fixed(texts.Service);
         fields.Number(RecordField.TimestampUs, micros);
         if (_scope is null) return;
         if (_scope.IsDebug) fields.Flag(RecordField.Debug, true);
@@ -126,6 +126,14 @@ readonly struct RecordEntry
 
     readonly struct LineFields(LineWriter line, LogTraceOptions options) : IFields
     {
+        public void Fixed(FixedText text) => line.Fixed(text);
+
+        public void Ids(TraceContext scope, long number)
+        {
+            line.Text(RecordField.TraceId, scope.TraceId, options.MaxTextLength);
+            line.RpcId(scope.Prefix, number);
+        }
+
         public void Text(RecordField field, string? value) => line.Text(field, value, options.MaxTextLength);
 
         public void Number(RecordField field, long value) => line.Number(field, value);
@@ -147,6 +155,14 @@ readonly struct RecordEntry
     readonly struct PropertyFields(List<LogEventProperty> properties) : IFields
     {
         public List<LogEventProperty> Properties { get; } = properties;
+
+        public void Fixed(FixedText text) => Add(text.Field, text.Value);
+
+        public void Ids(TraceContext scope, long number)
+        {
+            Add(RecordField.TraceId, scope.TraceId);
+            Add(RecordField.RpcId, scope.NumberText(number));
+        }
 
         public void Text(RecordField field, string? value)
         {

@@ -101,6 +101,12 @@ public sealed class TraceContext : TraceSpan
 
     internal override TraceContext Scope => this;
 
+    /// <summary>The closing record's number: 1.</summary>
+    public override long Number => 1;
+
+    /// <summary>The number handed out last.</summary>
+    internal long LastNumber => Interlocked.Read(ref _counter);
+
     /// <summary>What all log lines of this scope carry, but for the number.</summary>
     internal LogEventProperty[] LogProperties => _logProperties ??= MakeLogProperties();
 
@@ -108,7 +114,7 @@ public sealed class TraceContext : TraceSpan
     {
         get
         {
-            var number = Interlocked.Read(ref _counter);
+            var number = LastNumber;
             var stamp = _stamp;
             if (stamp is null || stamp.Number != number) _stamp = stamp = new StampCache(number, NumberText(number));
             return stamp;

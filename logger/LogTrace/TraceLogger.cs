@@ -1,5 +1,3 @@
-using System.Collections.Concurrent;
-using System.Globalization;
 using System.Net;
 using System.Text;
 using LogTrace.Records;
@@ -23,8 +21,6 @@ public sealed class TraceLogger : IDisposable
     internal static readonly MessageTemplate RecordTemplate =
         new Serilog.Parsing.MessageTemplateParser().Parse("{name:l} {action:l} {code:l}");
 
-    const int MaxCachedModules = 1000;
-
     static TraceLogger? s_default;
     static TraceLogger? s_none;
 
@@ -32,8 +28,6 @@ public sealed class TraceLogger : IDisposable
     readonly NetworkList _callers;
     readonly NetworkList _proxies;
     readonly NetworkList _internalNetworks;
-    readonly ConcurrentDictionary<string, string> _modules = new(StringComparer.Ordinal);
-    readonly ConcurrentDictionary<string, string> _sourceModules = new(StringComparer.Ordinal);
     readonly bool _ownsFile;
     ILogEventSink? _sink;
     long _handedOver;
@@ -60,10 +54,7 @@ public sealed class TraceLogger : IDisposable
         Options = options;
         Time = time;
         Service = options.Service;
-        VersionText = $"dotnet-{options.Service}-{options.Version}";
-        ServerIp = options.ServerIp.Length > 0 ? options.ServerIp : LogTraceOptions.FindServerIp();
-        Application = options.Application.Length > 0 ? options.Application : options.Service;
-        Pid = Environment.ProcessId.ToString(CultureInfo.InvariantCulture);
+        Texts = new ServiceTexts(options);
         _debugGate = new DebugGate(options, time);
         _callers = new NetworkList(options.Callers.Select(caller => caller.Network));
         _proxies = new NetworkList(options.KnownProxies);
@@ -112,14 +103,7 @@ public sealed class TraceLogger : IDisposable
 
     internal TimeProvider Time { get; }
 
-    internal string VersionText { get; }
-
-    internal string ServerIp { get; }
-
-    internal string Application { get; }
-
-    internal string Pid { get; }
-
+    internal ServiceTexts Texts { get; }
 
     /// <summary>Sets this as <see cref="Default"/> unless there is one.</summary>
     public void UseAsDefault() => Interlocked.CompareExchange(ref s_default, this, null);
@@ -239,26 +223,6 @@ public sealed class TraceLogger : IDisposable
     internal void DebugStarted() => Levels.Lower();
 
     internal void DebugEnded() => Levels.Restore();
-
-    /// <summary>application_module_function_action; what a record is about names the last two.</summary>
-    internal string ModuleFor(string about)
-    {
-        if (_modules.TryGetValue(about, out var module)) return module;
-        module = $"{Application}_{Service}_{about.Replace('.', '_')}";
-        // Bounded: names may be made up while running.
-        if (_modules.Count < MaxCachedModules) _modules.TryAdd(about, module);
-        return module;
-    }
-
-    /// <summary>The module of log lines: the last part of their source context stands for the function.</summary>
-    internal string ModuleForSource(string? source)
-    {
-        if (source is null) return ModuleFor("log");
-        if (_sourceModules.TryGetValue(source, out var module)) return module;
-        module = $"{Application}_{Service}_{source[(source.LastIndexOfAny(['.', '+']) + 1)..]}_log";
-        if (_sourceModules.Count < MaxCachedModules) _sourceModules.TryAdd(source, module);
-        return module;
-    }
 
     /// <summary>Writes the one record of an ended span.</summary>
     internal void Write(TraceSpan span) => WriteRecord(new RecordEntry(this, span));

@@ -29,7 +29,7 @@ public sealed class TraceOperation : TraceSpan
     public override string TraceId => Scope.TraceId;
 
     /// <summary>The number that this call took of its scope.</summary>
-    public long Number { get; }
+    public override long Number { get; }
 
     internal override TraceContext Scope { get; }
 

@@ -97,6 +97,9 @@ public abstract class TraceSpan : IDisposable
 
     internal abstract TraceContext Scope { get; }
 
+    /// <summary>Number within the scope: the last segment of <see cref="RpcId"/>.</summary>
+    public abstract long Number { get; }
+
     /// <summary>Adds a member to <c>extra</c>. Numbers, booleans and strings keep their type; anything else is written as its text.</summary>
     public void AddExtra(string key, object? value) => (_extra ??= []).Add(new(key, value));
 
@@ -139,7 +142,7 @@ public abstract class TraceSpan : IDisposable
         while (true)
         {
             // All zeros is no valid id in W3C trace context.
-            if ((ulong)Random.Shared.NextInt64(long.MinValue, long.MaxValue) is var number and not 0) return number;
+            if ((ulong)Random.Shared.NextInt64() is var number and not 0) return number;
         }
     }
 
