@@ -92,6 +92,9 @@ public sealed record LogTraceOptions
     /// <summary>Names the service only: a record would print its members, and some of them are secrets.</summary>
     public override string ToString() => $"{nameof(LogTraceOptions)} {{ Service = {Service} }}";
 
+    /// <summary>What is recorded without change in business code.</summary>
+    public TraceInstrumentationOptions Instrumentation { get; init; } = new();
+
     /// <summary>All problems at once, one sentence each with key, value, range and what to do; empty when there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
@@ -137,6 +140,7 @@ public sealed record LogTraceOptions
             }
         }
 
+        problems.AddRange(Instrumentation.Validate());
         if (File is not null) problems.AddRange(File.Validate());
         return problems;
 

@@ -27,7 +27,7 @@ readonly struct RecordEntry
         _kind = logger.Texts.Kind(span.Name);
         _action = span.Action;
         _extra = span.Extra;
-        _time = logger.Time.GetUtcNow();
+        _time = span.EndTimestamp == 0 ? logger.Time.GetUtcNow() : logger.Time.GetUtcNow() - logger.Time.GetElapsedTime(span.EndTimestamp);
     }
 
     public RecordEntry(TraceLogger logger, string name, string action, IReadOnlyList<KeyValuePair<string, object?>> extra, TraceContext? scope)
@@ -95,7 +95,7 @@ readonly struct RecordEntry
         fields.Text(RecordField.Action, _action);
         fields.Text(RecordField.Param, _span?.Param ?? "");
         fields.Fixed(texts.Version);
-        if (_span is not null) fields.Seconds(RecordField.Duration, Micros(_logger.Time.GetElapsedTime(_span.StartTimestamp)));
+        if (_span is not null) fields.Seconds(RecordField.Duration, Micros(_logger.Time.GetElapsedTime(_span.StartTimestamp, _span.EndTimestamp == 0 ? _logger.Time.GetTimestamp() : _span.EndTimestamp)));
         fields.Text(RecordField.Code, _span?.Code);
         fields.Text(RecordField.Msg, _span?.Msg);
         fields.Text(RecordField.Backtrace, _span?.Backtrace);

@@ -24,6 +24,8 @@ public sealed class TraceContext : TraceSpan
     long _counter = 1;
     StampCache? _stamp;
     LogEventProperty[]? _logProperties;
+    HashSet<TraceOperation>? _kept;
+    bool _closed;
 
     // Clearing an AsyncLocal does not reach the copies that background work captured; emptying what it points to does.
     sealed class Holder(TraceContext context, Holder? outer)
@@ -75,6 +77,11 @@ public sealed class TraceContext : TraceSpan
             return null;
         }
     }
+
+    /// <summary>
+    /// Raised once, when the scope ends and before its closing record is written: here integrations write the records of calls whose end they have not seen yet.
+    /// </summary>
+    public event Action? Closing;
 
     /// <inheritdoc/>
     public override string TraceId { get; }
@@ -230,8 +237,34 @@ public sealed class TraceContext : TraceSpan
         return [.. properties];
     }
 
+    /// <summary>Keeps a call that has to end with this scope at the latest; false when that has ended.</summary>
+    internal bool Keep(TraceOperation call)
+    {
+        lock (_holder)
+        {
+            if (_closed) return false;
+            (_kept ??= []).Add(call);
+            return true;
+        }
+    }
+
+    internal bool Release(TraceOperation call)
+    {
+        lock (_holder) return _kept is not null && _kept.Remove(call);
+    }
+
     private protected override void Ending()
     {
+        TraceOperation[] left;
+        lock (_holder)
+        {
+            _closed = true;
+            left = _kept is { Count: > 0 } ? [.. _kept] : [];
+            _kept = null;
+        }
+
+        foreach (var call in left) call.Dispose();
+        Closing?.Invoke();
         if (IsDebug && !IsFork) Logger.DebugEnded();
         _holder.Context = null;
         if (s_ambient.Value == _holder) s_ambient.Value = _outer;

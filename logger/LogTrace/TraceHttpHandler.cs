@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Net;
 using System.Runtime.CompilerServices;
 
@@ -6,8 +5,8 @@ namespace LogTrace;
 
 /// <summary>
 /// Makes each request that an <see cref="HttpClient"/> sends a call of the ambient scope: it takes a number, tells the callee in headers, and writes
-/// one <c>http.get</c>, <c>http.post</c>, ... record, <c>.error</c> on an exception or a status of 500 and above, also when it is cancelled. Has to sit innermost, so that each
-/// attempt of a retry takes a number of its own. Does nothing outside a scope.
+/// one <c>http.get</c>, <c>http.post</c>, ... record (<c>grpc.call</c> for gRPC), <c>.error</c> on an exception or a status of 500 and above, also when it is cancelled. The call ends
+/// when the response's body has been read, was disposed of or failed, at the latest with its scope. Has to sit innermost, so that each attempt of a retry takes a number of its own. Does nothing outside a scope.
 /// </summary>
 /// <remarks>
 /// The primary handler below would send all headers on to wherever a redirect leads. So this handler follows redirects itself, by the rules of
@@ -54,12 +53,12 @@ public sealed class TraceHttpHandler : DelegatingHandler
             try
             {
                 response = await base.SendAsync(request, cancellationToken).ConfigureAwait(false);
-                End(call, response);
+                HttpCall.End(call, request, response);
             }
             catch (Exception exception)
             {
                 // Whatever it is: it is recorded here and handled by the caller.
-                End(call, exception);
+                HttpCall.End(call, request, exception);
                 throw;
             }
 
@@ -80,12 +79,12 @@ public sealed class TraceHttpHandler : DelegatingHandler
             try
             {
                 response = base.Send(request, cancellationToken);
-                End(call, response);
+                HttpCall.End(call, request, response);
             }
             catch (Exception exception)
             {
                 // As in SendAsync.
-                End(call, exception);
+                HttpCall.End(call, request, exception);
                 throw;
             }
 
@@ -95,47 +94,8 @@ public sealed class TraceHttpHandler : DelegatingHandler
 
     TraceOperation? Begin(HttpRequestMessage request, Uri? origin)
     {
-        if (TraceContext.Current is not { } scope || request.RequestUri is not { IsAbsoluteUri: true } uri) return null;
-        var call = scope.BeginCall(NameOf(request.Method), uri.GetComponents(UriComponents.HttpRequestUrl, UriFormat.UriEscaped), uri.Query.TrimStart('?'));
-        call.Host = string.Create(CultureInfo.InvariantCulture, $"{uri.IdnHost}:{uri.Port}");
-        call.InstanceName = ClientName;
-        var sameHost = origin is not null && string.Equals(uri.IdnHost, origin.IdnHost, StringComparison.OrdinalIgnoreCase);
-        TraceHeaders.Write(call, request, SetHeader, sameHost && !_innerRedirects && call.Logger.IsInternalHost(uri.IdnHost));
-        return call;
-    }
-
-    static void End(TraceOperation? call, HttpResponseMessage response)
-    {
-        if (call is null) return;
-        call.Code = ((int)response.StatusCode).ToString(CultureInfo.InvariantCulture);
-        call.ResponseLength = response.Content.Headers.ContentLength;
-        if ((int)response.StatusCode >= 500) call.Fail(call.Code, response.ReasonPhrase);
-        call.Dispose();
-    }
-
-    static void End(TraceOperation? call, Exception exception)
-    {
-        if (call is null) return;
-        call.Fail(exception);
-        call.Dispose();
-    }
-
-    static string NameOf(HttpMethod method) => method.Method switch
-    {
-        "GET" => "http.get",
-        "POST" => "http.post",
-        "PUT" => "http.put",
-        "DELETE" => "http.delete",
-        "PATCH" => "http.patch",
-        "HEAD" => "http.head",
-        "OPTIONS" => "http.options",
-        _ => "http.request",
-    };
-
-    static void SetHeader(HttpRequestMessage request, string name, string? value)
-    {
-        request.Headers.Remove(name);
-        if (value is not null) request.Headers.TryAddWithoutValidation(name, value);
+        var sameHost = origin is not null && string.Equals(request.RequestUri?.IdnHost, origin.IdnHost, StringComparison.OrdinalIgnoreCase);
+        return HttpCall.Begin(request, ClientName, sameHost && !_innerRedirects);
     }
 
     void LookBelow()

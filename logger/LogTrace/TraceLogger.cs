@@ -29,6 +29,7 @@ public sealed class TraceLogger : IDisposable
     readonly NetworkList _proxies;
     readonly NetworkList _internalNetworks;
     readonly bool _ownsFile;
+    readonly TraceInstrumentation _instrumentation;
     ILogEventSink? _sink;
     long _handedOver;
     long _refused;
@@ -67,6 +68,8 @@ public sealed class TraceLogger : IDisposable
             File = new TraceFile(options.File);
             _ownsFile = true;
         }
+
+        _instrumentation = new TraceInstrumentation(this);
     }
 
     /// <summary>
@@ -74,7 +77,13 @@ public sealed class TraceLogger : IDisposable
     /// </summary>
     public static TraceLogger Default
     {
-        get => Volatile.Read(ref s_default) ?? LazyInitializer.EnsureInitialized(ref s_none, () => new TraceLogger(new() { Service = "none", Department = "none", ServerIp = "127.0.0.1" }));
+        get => Volatile.Read(ref s_default) ?? LazyInitializer.EnsureInitialized(ref s_none, () => new TraceLogger(new()
+        {
+            Service = "none",
+            Department = "none",
+            ServerIp = "127.0.0.1",
+            Instrumentation = new() { HttpClients = false, Databases = false },
+        }));
         set => Volatile.Write(ref s_default, value ?? throw new ArgumentNullException(nameof(value)));
     }
 
@@ -212,6 +221,7 @@ public sealed class TraceLogger : IDisposable
     public void Dispose()
     {
         Interlocked.CompareExchange(ref s_default, null, this);
+        _instrumentation.Dispose();
         if (_ownsFile) File?.Dispose();
     }
 

@@ -38,6 +38,24 @@ public sealed class TraceOperation : TraceSpan
     /// </summary>
     public TraceOperation BeginPart(string name, string action = "", string param = "") => new(Scope, Number, SpanNumber, name, action, param);
 
+    /// <summary>
+    /// What was called has answered, but whether that is all depends on who reads the answer: the scope keeps the call until <see cref="Resume"/> and ends it at its own
+    /// end, as of now. False when the scope has ended already.
+    /// </summary>
+    internal bool Pause()
+    {
+        EndTimestamp = Logger.Time.GetTimestamp();
+        return Scope.Keep(this);
+    }
+
+    /// <summary>Takes a call back that is about to end; false when it has ended with its scope, or somebody else took it back.</summary>
+    internal bool Resume()
+    {
+        if (!Scope.Release(this)) return false;
+        EndTimestamp = 0;
+        return true;
+    }
+
     /// <summary>Begins a call in the ambient scope; null where nothing is traced (<c>using</c> accepts null).</summary>
     /// <param name="name">Kind of record, without <c>.error</c>: <c>mysql.request</c>, <c>redis.request</c>, <c>kafka.produce</c>, ...</param>
     /// <param name="action">What is executed.</param>

@@ -93,6 +93,9 @@ public abstract class TraceSpan : IDisposable
 
     internal long StartTimestamp { get; }
 
+    /// <summary>When it ended; 0 for when its record is written.</summary>
+    internal long EndTimestamp { get; set; }
+
     internal IReadOnlyList<KeyValuePair<string, object?>>? Extra => _extra;
 
     internal abstract TraceContext Scope { get; }
@@ -119,6 +122,18 @@ public abstract class TraceSpan : IDisposable
         Code = code ?? Code;
         Msg = message ?? Msg;
         IsFailed = true;
+    }
+
+    /// <summary>
+    /// Says how long the work took, for an integration that learns late that it is over: the record carries that duration and end in place of the moment at
+    /// which it is written. Does not end it.
+    /// </summary>
+    /// <param name="duration">Time since it began, 0 or more.</param>
+    public void EndedAfter(TimeSpan duration)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(duration, TimeSpan.Zero);
+        // Never 0, which says that nobody told.
+        EndTimestamp = StartTimestamp + Math.Max(1, (long)(duration.TotalSeconds * Logger.Time.TimestampFrequency));
     }
 
     /// <summary>Ends the work: its record is written now, with the time since it began as duration. Does nothing the second time.</summary>

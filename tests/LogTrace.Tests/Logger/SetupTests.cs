@@ -14,6 +14,7 @@ using ILogger = Microsoft.Extensions.Logging.ILogger;
 namespace LogTrace.Tests.Logger;
 
 /// <summary>Set-up by code and by settings files, with ASP.NET Core and without.</summary>
+[Collection(nameof(ProcessDefault))]
 public sealed class SetupTests : IDisposable
 {
     const string Key = "a key for the tests only";

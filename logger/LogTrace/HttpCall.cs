@@ -1,0 +1,110 @@
+using System.Globalization;
+using System.Net;
+
+namespace LogTrace;
+
+/// <summary>One request on the wire as a call: what <see cref="TraceHttpHandler"/> and <see cref="HttpDiagnostics"/> have in common.</summary>
+static class HttpCall
+{
+    const string GrpcType = "application/grpc";
+
+    // On a request that is being recorded: whoever sees it further down leaves it alone.
+    static readonly HttpRequestOptionsKey<TraceOperation> s_call = new("LogTrace.Call");
+
+    public static TraceOperation? Of(HttpRequestMessage request) => request.Options.TryGetValue(s_call, out var call) ? call : null;
+
+    /// <summary>Takes a number for the request and tells the callee.</summary>
+    /// <param name="mayTellDebug">Whether the callee, if it is one of ours, may know that this is a debug request.</param>
+    public static TraceOperation? Begin(HttpRequestMessage request, string? clientName, bool mayTellDebug)
+    {
+        if (TraceContext.Current is not { } scope || request.RequestUri is not { IsAbsoluteUri: true } uri) return null;
+        var isGrpc = request.Content?.Headers.ContentType?.MediaType?.StartsWith(GrpcType, StringComparison.Ordinal) == true;
+        var call = scope.BeginCall(isGrpc ? "grpc.call" : NameOf(request.Method), uri.GetComponents(UriComponents.HttpRequestUrl, UriFormat.UriEscaped), uri.Query.TrimStart('?'));
+        call.Host = string.Create(CultureInfo.InvariantCulture, $"{uri.IdnHost}:{uri.Port}");
+        call.InstanceName = clientName;
+        TraceHeaders.Write(call, request, SetHeader, mayTellDebug && call.Logger.IsInternalHost(uri.IdnHost));
+        if (call.Logger.Options.Instrumentation.MaxRequestBodyBytes is var kept and > 0 && request.Content is { } content && HttpBody.IsText(content.Headers))
+        {
+            request.Content = new SentContent(content, call, kept);
+        }
+
+        request.Options.Set(s_call, call);
+        return call;
+    }
+
+    /// <summary>
+    /// The answer is there. The call ends when its body has been read, or with its scope: only then its length, its failures and a gRPC status are known, and the callee's own
+    /// time lies within the caller's.
+    /// </summary>
+    public static void End(TraceOperation? call, HttpRequestMessage request, HttpResponseMessage response)
+    {
+        if (call is null) return;
+        Release(request);
+        call.Code = ((int)response.StatusCode).ToString(CultureInfo.InvariantCulture);
+        if ((int)response.StatusCode >= 500) call.Fail(call.Code, response.ReasonPhrase);
+        call.DnsDuration = NameResolution.Within(call, request.RequestUri!.IdnHost);
+        var length = response.Content.Headers.ContentLength;
+        call.ResponseLength = length;
+        if (length == 0 || request.Method == HttpMethod.Head || request.Method == HttpMethod.Connect
+            || response.StatusCode is HttpStatusCode.SwitchingProtocols or HttpStatusCode.NoContent or HttpStatusCode.NotModified)
+        {
+            SetGrpcStatus(call, response);
+            call.Dispose();
+            return;
+        }
+
+        if (call.Pause()) response.Content = new ReceivedContent(response.Content, call, response);
+        else call.Dispose();
+    }
+
+    public static void End(TraceOperation? call, HttpRequestMessage request, Exception exception)
+    {
+        if (call is null) return;
+        Release(request);
+        call.DnsDuration = NameResolution.Within(call, request.RequestUri!.IdnHost);
+        call.Fail(exception);
+        call.Dispose();
+    }
+
+    /// <summary>gRPC says in a trailer how it went; HTTP's status says 200 whatever happened.</summary>
+    public static void SetGrpcStatus(TraceOperation call, HttpResponseMessage response)
+    {
+        if (call.Name != "grpc.call") return;
+        if (!TryGet(response.TrailingHeaders, "grpc-status", out var status) && !TryGet(response.Headers, "grpc-status", out status)) return;
+        call.Code = status;
+        if (status == "0") return;
+        if (!TryGet(response.TrailingHeaders, "grpc-message", out var message)) TryGet(response.Headers, "grpc-message", out message);
+        call.Fail(status, message is null ? null : Uri.UnescapeDataString(message));
+    }
+
+    static bool TryGet(System.Net.Http.Headers.HttpResponseHeaders headers, string name, out string? value)
+    {
+        value = headers.TryGetValues(name, out var values) ? values.FirstOrDefault() : null;
+        return value is not null;
+    }
+
+    // The request goes back to whoever sent it as it was: a retry sends the same one again.
+    static void Release(HttpRequestMessage request)
+    {
+        if (request.Content is SentContent sent) request.Content = sent.Inner;
+        ((IDictionary<string, object?>)request.Options).Remove(s_call.Key);
+    }
+
+    static string NameOf(HttpMethod method) => method.Method switch
+    {
+        "GET" => "http.get",
+        "POST" => "http.post",
+        "PUT" => "http.put",
+        "DELETE" => "http.delete",
+        "PATCH" => "http.patch",
+        "HEAD" => "http.head",
+        "OPTIONS" => "http.options",
+        _ => "http.request",
+    };
+
+    static void SetHeader(HttpRequestMessage request, string name, string? value)
+    {
+        request.Headers.Remove(name);
+        if (value is not null) request.Headers.TryAddWithoutValidation(name, value);
+    }
+}
