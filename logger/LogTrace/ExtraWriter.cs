@@ -12,34 +12,40 @@ ref struct ExtraWriter
     const int MaxDepth = 12;
 
     readonly LineWriter _line;
+    readonly TraceMask _mask;
     readonly int _start;
     readonly int _maxBytes;
     readonly int _maxText;
     bool _isOpen;
     int _leftOut;
 
-    ExtraWriter(LineWriter line, LogTraceOptions options)
+    ExtraWriter(LineWriter line, TraceLogger logger, TraceMask mask)
     {
+        var options = logger.Options;
         _line = line;
+        _mask = mask;
         _start = line.Length;
         _maxBytes = options.MaxExtraBytes;
         _maxText = Math.Min(options.MaxTextLength, options.MaxExtraBytes);
     }
 
     /// <summary>Writes nothing before the first member.</summary>
-    public static ExtraWriter Begin(LineWriter line, LogTraceOptions options) => new(line, options);
+    public static ExtraWriter Begin(LineWriter line, TraceLogger logger) => new(line, logger, logger.Mask);
+
+    /// <summary>For members that were masked before.</summary>
+    public static ExtraWriter BeginMasked(LineWriter line, TraceLogger logger) => new(line, logger, TraceMask.None);
 
     public void Scalar(string key, object? value)
     {
         var before = Open(key);
-        Write(value);
+        Write(_mask.Member(key, value));
         Close(before);
     }
 
     public void Property(string key, LogEventPropertyValue value)
     {
         var before = Open(key);
-        Write(value, 0);
+        Write(key, value, 0);
         Close(before);
     }
 
@@ -87,6 +93,13 @@ ref struct ExtraWriter
         }
     }
 
+    readonly void Write(string name, LogEventPropertyValue value, int depth)
+    {
+        if (value is ScalarValue alone) Write(_mask.Member(name, alone.Value));
+        else if (_mask.Covers(name)) _line.Quoted(TraceMask.Hidden, 3);
+        else Write(value, depth);
+    }
+
     readonly void Write(LogEventPropertyValue value, int depth)
     {
         // Serilog bounds what it takes apart itself; values that were built by hand are bounded here. Past the limit of bytes the rest would be cut anyhow.
@@ -99,7 +112,7 @@ ref struct ExtraWriter
         switch (value)
         {
             case ScalarValue scalar:
-                Write(scalar.Value);
+                Write(_mask.Element(scalar.Value));
                 break;
             case SequenceValue sequence:
                 _line.Byte((byte)'[');
@@ -116,7 +129,7 @@ ref struct ExtraWriter
                 foreach (var property in structure.Properties)
                 {
                     _line.Key(property.Name);
-                    Write(property.Value, depth + 1);
+                    Write(property.Name, property.Value, depth + 1);
                 }
 
                 _line.End();
@@ -125,14 +138,15 @@ ref struct ExtraWriter
                 _line.Begin();
                 foreach (var (key, element) in dictionary.Elements)
                 {
-                    _line.Key(Convert.ToString(key.Value, CultureInfo.InvariantCulture) ?? "null");
-                    Write(element, depth + 1);
+                    var name = Convert.ToString(key.Value, CultureInfo.InvariantCulture) ?? "null";
+                    _line.Key(name);
+                    Write(name, element, depth + 1);
                 }
 
                 _line.End();
                 break;
             default:
-                _line.Quoted(value.ToString(null, CultureInfo.InvariantCulture), _maxText);
+                Write(_mask.Element(value.ToString(null, CultureInfo.InvariantCulture)));
                 break;
         }
     }
@@ -153,7 +167,10 @@ ref struct ExtraWriter
             case ulong number: _line.Number((decimal)number); break;
             case DateTime time: _line.Quoted(time.ToString("O", CultureInfo.InvariantCulture), 64); break;
             case DateTimeOffset time: _line.Quoted(time.ToString("O", CultureInfo.InvariantCulture), 64); break;
-            default: _line.Quoted(Text(value), _maxText); break;
+            default:
+                var described = Text(value);
+                _line.Quoted(_mask.TryText(described, out var masked) ? masked : described, _maxText);
+                break;
         }
     }
 

@@ -45,6 +45,9 @@ public sealed record LogTraceOptions
     /// <summary>Most bytes of <c>extra</c> in one record: 65,536; 256 to 1,048,576. Members that do not fit are left out and counted in its member <c>left_out</c>.</summary>
     public int MaxExtraBytes { get; init; } = 64 * 1024;
 
+    /// <summary>What is kept out of records. Default: passwords, tokens, <c>Authorization</c> and cookies.</summary>
+    public TraceMaskingOptions Masking { get; init; } = new();
+
     /// <summary>
     /// The key that makes <c>X-Debug: 1</c> work; all services of one system share it. Empty: nobody can. At least 16 characters, not beginning with <c>t1.</c>.
     /// </summary>
@@ -141,6 +144,7 @@ public sealed record LogTraceOptions
         }
 
         problems.AddRange(Instrumentation.Validate());
+        problems.AddRange(Masking.Validate());
         if (File is not null) problems.AddRange(File.Validate());
         return problems;
 

@@ -67,7 +67,7 @@ readonly struct RecordEntry
     public void WriteTo(LineWriter line)
     {
         line.Begin();
-        var fields = new LineFields(line, _logger.Options);
+        var fields = new LineFields(line, _logger);
         Visit(ref fields);
         line.End();
     }
@@ -75,7 +75,7 @@ readonly struct RecordEntry
     /// <summary>The record as an event for foreign sinks: every field a property with its name on the wire.</summary>
     public LogEvent ToLogEvent()
     {
-        var fields = new PropertyFields([]);
+        var fields = new PropertyFields([], _logger.Mask);
         Visit(ref fields);
         var level = _span is { IsFailed: true } ? LogEventLevel.Error : LogEventLevel.Information;
         return new LogEvent(_time, level, null, TraceLogger.RecordTemplate, fields.Properties);
@@ -124,17 +124,17 @@ readonly struct RecordEntry
         if (execution.ParentSpanNumber != 0) fields.Span(RecordField.ParentSpanId, execution.ParentSpanNumber);
     }
 
-    readonly struct LineFields(LineWriter line, LogTraceOptions options) : IFields
+    readonly struct LineFields(LineWriter line, TraceLogger logger) : IFields
     {
         public void Fixed(FixedText text) => line.Fixed(text);
 
         public void Ids(TraceContext scope, long number)
         {
-            line.Text(RecordField.TraceId, scope.TraceId, options.MaxTextLength);
+            line.Text(RecordField.TraceId, scope.TraceId, logger.Options.MaxTextLength);
             line.RpcId(scope.Prefix, number);
         }
 
-        public void Text(RecordField field, string? value) => line.Text(field, value, options.MaxTextLength);
+        public void Text(RecordField field, string? value) => line.Text(field, logger.Mask.Field(field, value), logger.Options.MaxTextLength);
 
         public void Number(RecordField field, long value) => line.Number(field, value);
 
@@ -146,13 +146,13 @@ readonly struct RecordEntry
 
         public void Extra(IReadOnlyList<KeyValuePair<string, object?>> members)
         {
-            var extra = ExtraWriter.Begin(line, options);
+            var extra = ExtraWriter.Begin(line, logger);
             foreach (var (key, value) in members) extra.Scalar(key, value);
             extra.End();
         }
     }
 
-    readonly struct PropertyFields(List<LogEventProperty> properties) : IFields
+    readonly struct PropertyFields(List<LogEventProperty> properties, TraceMask mask) : IFields
     {
         public List<LogEventProperty> Properties { get; } = properties;
 
@@ -166,7 +166,7 @@ readonly struct RecordEntry
 
         public void Text(RecordField field, string? value)
         {
-            if (value is not null) Add(field, value);
+            if (mask.Field(field, value) is { } masked) Add(field, masked);
         }
 
         public void Number(RecordField field, long value) => Add(field, value);
@@ -177,9 +177,12 @@ readonly struct RecordEntry
 
         public void Span(RecordField field, ulong value) => Add(field, value.ToString("x16", CultureInfo.InvariantCulture));
 
-        public void Extra(IReadOnlyList<KeyValuePair<string, object?>> members) =>
-            Properties.Add(new(RecordFields.WireName(RecordField.Extra), new StructureValue(
-                members.Select(member => new LogEventProperty(string.IsNullOrWhiteSpace(member.Key) ? "_" : member.Key, new ScalarValue(member.Value))))));
+        public void Extra(IReadOnlyList<KeyValuePair<string, object?>> members)
+        {
+            var extra = new List<LogEventProperty>(members.Count);
+            foreach (var (key, value) in members) extra.Add(new(string.IsNullOrWhiteSpace(key) ? "_" : key, new ScalarValue(mask.Member(key, value))));
+            Properties.Add(new(RecordFields.WireName(RecordField.Extra), new StructureValue(extra)));
+        }
 
         void Add(RecordField field, object value) => Properties.Add(new(RecordFields.WireName(field), new ScalarValue(value)));
     }

@@ -61,6 +61,7 @@ public sealed class TraceLogger : IDisposable
         _proxies = new NetworkList(options.KnownProxies);
         _internalNetworks = new NetworkList(options.InternalHosts);
         Levels = new TraceLevels(options.MinimumLevel, options.LevelOverrides);
+        Mask = new TraceMask(options.Masking, [options.DebugKey, .. options.DebugKeys]);
         Metrics = new TraceMetrics(this);
         File = file;
         if (file is null && options.File is not null)
@@ -109,6 +110,8 @@ public sealed class TraceLogger : IDisposable
     public long Dropped => File?.Dropped ?? Interlocked.Read(ref _refused);
 
     internal TraceLevels Levels { get; }
+
+    internal TraceMask Mask { get; }
 
     internal TimeProvider Time { get; }
 

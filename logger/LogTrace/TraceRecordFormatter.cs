@@ -87,7 +87,7 @@ public sealed class TraceRecordFormatter : ITextFormatter
             if (!logEvent.Properties.TryGetValue(field.WireName, out var value)) continue;
             if (value is StructureValue { } members)
             {
-                var extra = ExtraWriter.Begin(line, _logger.Options);
+                var extra = ExtraWriter.BeginMasked(line, _logger);
                 foreach (var member in members.Properties) extra.Property(member.Name, member.Value);
                 extra.End();
                 continue;
@@ -121,8 +121,8 @@ public sealed class TraceRecordFormatter : ITextFormatter
         line.Fixed(_logger.Texts.Version);
         line.Text(RecordField.Code, Lifted(logEvent, RecordField.Code) ?? exception?.GetType().Name, _maxText);
         WriteMessage(logEvent, line);
-        line.Text(RecordField.Backtrace, exception is null ? null : Describe(exception), _maxText);
-        line.Text(RecordField.Uid, Lifted(logEvent, RecordField.Uid), _maxText);
+        line.Text(RecordField.Backtrace, exception is null ? null : _logger.Mask.Field(RecordField.Backtrace, Describe(exception)), _maxText);
+        line.Text(RecordField.Uid, _logger.Mask.Field(RecordField.Uid, Lifted(logEvent, RecordField.Uid)), _maxText);
         line.Fixed(_logger.Texts.Pid);
         line.Text(RecordField.File, Lifted(logEvent, RecordField.File), _maxText);
         line.Text(RecordField.Line, Lifted(logEvent, RecordField.Line), _maxText);
@@ -144,7 +144,8 @@ public sealed class TraceRecordFormatter : ITextFormatter
             foreach (var token in logEvent.MessageTemplate.Tokens)
             {
                 // Texts as they are, without the quotes that Serilog puts around them: the message is for people, the value is under extra.
-                if (token is PropertyToken { Format: null, Alignment: null } property && logEvent.Properties.GetValueOrDefault(property.PropertyName) is ScalarValue { Value: string text }) writer.Write(text);
+                if (token is PropertyToken named && _logger.Mask.Covers(named.PropertyName) && logEvent.Properties.TryGetValue(named.PropertyName, out var covered)) writer.Write(_logger.Mask.Member(named.PropertyName, (covered as ScalarValue)?.Value ?? ""));
+                else if (token is PropertyToken { Format: null, Alignment: null } property && logEvent.Properties.GetValueOrDefault(property.PropertyName) is ScalarValue { Value: string text }) writer.Write(text);
                 else token.Render(logEvent.Properties, writer, CultureInfo.InvariantCulture);
             }
         }
@@ -152,7 +153,7 @@ public sealed class TraceRecordFormatter : ITextFormatter
         line.Key(RecordField.Msg);
         var chars = ArrayPool<char>.Shared.Rent(message.Length);
         message.CopyTo(0, chars, message.Length);
-        line.Quoted(chars.AsSpan(0, message.Length), _maxText);
+        line.Quoted(_logger.Mask.TryText(chars.AsSpan(0, message.Length), out var masked) ? masked : chars.AsSpan(0, message.Length), _maxText);
         ArrayPool<char>.Shared.Return(chars);
         message.Clear();
         if (message.Capacity <= KeptChars) t_message = message;
@@ -160,7 +161,7 @@ public sealed class TraceRecordFormatter : ITextFormatter
 
     void WriteExtra(LogEvent logEvent, LineWriter line)
     {
-        var extra = ExtraWriter.Begin(line, _logger.Options);
+        var extra = ExtraWriter.Begin(line, _logger);
         foreach (var (name, value) in logEvent.Properties)
         {
             if (name != Serilog.Core.Constants.SourceContextPropertyName && !IsLifted(logEvent, name)) extra.Property(name, value);
