@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Buffers.Binary;
 using System.Buffers.Text;
 using System.Globalization;
 using System.Runtime.InteropServices;
@@ -63,13 +64,17 @@ sealed class LineWriter
         Byte((byte)':');
     }
 
-    /// <summary>Writes a field that was encoded before.</summary>
+    /// <summary>Writes fields that were encoded before.</summary>
     public void Fixed(FixedText text) => Member(text.Json);
 
     /// <summary>Writes a text field; nothing when there is no text.</summary>
     public void Text(RecordField field, string? value, int maxChars)
     {
-        if (value is null) return;
+        if (value is not null) Text(field, value.AsSpan(), maxChars);
+    }
+
+    public void Text(RecordField field, ReadOnlySpan<char> value, int maxChars)
+    {
         Key(field);
         Quoted(value, maxChars);
     }
@@ -114,10 +119,12 @@ sealed class LineWriter
     public void Span(RecordField field, ulong id)
     {
         Key(field);
-        Byte((byte)'"');
-        Utf8Formatter.TryFormat(id, Room(16), out var written, new StandardFormat('x', 16));
-        _length += written;
-        Byte((byte)'"');
+        Span<byte> bytes = stackalloc byte[sizeof(ulong)];
+        BinaryPrimitives.WriteUInt64BigEndian(bytes, id);
+        var room = Room(18);
+        room[0] = room[17] = (byte)'"';
+        Convert.TryToHexStringLower(bytes, room[1..], out _);
+        _length += 18;
     }
 
     public void Number(long value)
@@ -166,6 +173,21 @@ sealed class LineWriter
     /// <summary>Writes a JSON string. What exceeds <paramref name="maxChars"/> is cut and the cut is said at the end of the text.</summary>
     public void Quoted(ReadOnlySpan<char> value, int maxChars)
     {
+        if (value.Length > Math.Min(maxChars, TextChunk))
+        {
+            QuotedLong(value, maxChars);
+            return;
+        }
+
+        var room = Room(value.Length * MaxBytesPerChar + 2);
+        room[0] = (byte)'"';
+        var end = Encode(value, value.Length, room[1..], out _) + 1;
+        room[end] = (byte)'"';
+        _length += end + 1;
+    }
+
+    void QuotedLong(ReadOnlySpan<char> value, int maxChars)
+    {
         Byte((byte)'"');
         var cut = value.Length - maxChars;
         if (cut > 0)
@@ -177,7 +199,8 @@ sealed class LineWriter
         while (value.Length > 0)
         {
             var chunk = Math.Min(value.Length, TextChunk);
-            _length += Encode(value, chunk, Room(chunk * MaxBytesPerChar), out var taken);
+            // A surrogate pair may reach over the end of the chunk.
+            _length += Encode(value, chunk, Room((chunk + 1) * MaxBytesPerChar), out var taken);
             value = value[taken..];
         }
 
@@ -192,34 +215,52 @@ sealed class LineWriter
     }
 
     /// <summary>
-    /// Encodes the first <paramref name="chars"/> of a text (a surrogate pair whole) and gives the number of bytes. One pass over eight characters at a time, which finds what JSON
-    /// wants escaped and narrows the rest: most texts are ASCII, and parameters are full of quotes.
+    /// Encodes the first <paramref name="chars"/> of a text (a surrogate pair whole) and gives the number of bytes. One pass over sixteen characters at a time, which finds what
+    /// JSON wants escaped and narrows the rest: most texts are ASCII, and parameters are full of quotes.
     /// </summary>
     static int Encode(ReadOnlySpan<char> text, int chars, Span<byte> output, out int taken)
     {
         int from = 0, to = 0;
         while (from < chars)
         {
-            var left = text[from..chars];
-            var plain = 0;
-            if (left.Length >= Vector128<ushort>.Count)
+            var end = chars;
+            if (chars - from >= Vector128<byte>.Count)
             {
-                var block = Vector128.Create(MemoryMarshal.Cast<char, ushort>(left));
+                end = from + Vector128<byte>.Count;
+                var letters = MemoryMarshal.Cast<char, ushort>(text[from..end]);
+                // What is no byte becomes 255.
+                var bytes = Vector128.NarrowWithSaturation(Vector128.Create(letters), Vector128.Create(letters[Vector128<ushort>.Count..]));
                 // Blank to tilde, without quote and backslash. Below the blank the subtraction wraps around.
-                var odd = Vector128.GreaterThan(block - Vector128.Create((ushort)' '), Vector128.Create((ushort)('~' - ' ')))
-                    | Vector128.Equals(block, Vector128.Create((ushort)'"')) | Vector128.Equals(block, Vector128.Create((ushort)'\\'));
-                // All eight are stored: what follows an odd one is overwritten.
-                Vector128.Narrow(block, block).GetLower().CopyTo(output[to..]);
-                plain = odd == Vector128<ushort>.Zero ? Vector128<ushort>.Count : int.TrailingZeroCount((int)odd.ExtractMostSignificantBits());
-            }
-            else
-            {
-                for (; plain < left.Length && left[plain] is >= ' ' and <= '~' and not ('"' or '\\'); plain++) output[to + plain] = (byte)left[plain];
+                var odd = Vector128.GreaterThan(bytes - Vector128.Create((byte)' '), Vector128.Create((byte)('~' - ' ')))
+                    | Vector128.Equals(bytes, Vector128.Create((byte)'"')) | Vector128.Equals(bytes, Vector128.Create((byte)'\\'));
+                if (odd == Vector128<byte>.Zero)
+                {
+                    bytes.CopyTo(output[to..]);
+                    from = end;
+                    to += Vector128<byte>.Count;
+                    continue;
+                }
             }
 
-            from += plain;
-            to += plain;
-            if (plain < Math.Min(left.Length, Vector128<ushort>.Count)) to += EncodeOdd(text, ref from, output[to..]);
+            while (from < end)
+            {
+                var letter = text[from];
+                if (letter is '"' or '\\')
+                {
+                    output[to++] = (byte)'\\';
+                    output[to++] = (byte)letter;
+                    from++;
+                }
+                else if (letter is >= ' ' and <= '~')
+                {
+                    output[to++] = (byte)letter;
+                    from++;
+                }
+                else
+                {
+                    to += EncodeOdd(text, ref from, output[to..]);
+                }
+            }
         }
 
         taken = from;
@@ -239,7 +280,7 @@ sealed class LineWriter
 
         from++;
         output[0] = (byte)'\\';
-        output[1] = (byte)(letter switch { '"' => '"', '\\' => '\\', '\n' => 'n', '\r' => 'r', '\t' => 't', '\b' => 'b', '\f' => 'f', _ => 'u' });
+        output[1] = (byte)(letter switch { '\n' => 'n', '\r' => 'r', '\t' => 't', '\b' => 'b', '\f' => 'f', _ => 'u' });
         if (output[1] != (byte)'u') return 2;
         Utf8Formatter.TryFormat((ushort)letter, output[2..], out _, new StandardFormat('x', 4));
         return MaxBytesPerChar;

@@ -17,7 +17,7 @@ readonly struct RecordEntry
     readonly KindTexts _kind;
     readonly string _action;
     readonly IReadOnlyList<KeyValuePair<string, object?>>? _extra;
-    readonly DateTimeOffset _time;
+    readonly long _now;
 
     public RecordEntry(TraceLogger logger, TraceSpan span)
     {
@@ -27,7 +27,7 @@ readonly struct RecordEntry
         _kind = logger.Texts.Kind(span.Name);
         _action = span.Action;
         _extra = span.Extra;
-        _time = span.EndTimestamp == 0 ? logger.Time.GetUtcNow() : logger.Time.GetUtcNow() - logger.Time.GetElapsedTime(span.EndTimestamp);
+        _now = span.EndTimestamp == 0 ? logger.Clock.Now : span.EndTimestamp;
     }
 
     public RecordEntry(TraceLogger logger, string name, string action, IReadOnlyList<KeyValuePair<string, object?>> extra, TraceContext? scope)
@@ -37,7 +37,7 @@ readonly struct RecordEntry
         _kind = logger.Texts.Kind(name);
         _action = action;
         _extra = extra;
-        _time = logger.Time.GetUtcNow();
+        _now = logger.Clock.Now;
     }
 
     interface IFields
@@ -78,24 +78,22 @@ readonly struct RecordEntry
         var fields = new PropertyFields([], _logger.Mask);
         Visit(ref fields);
         var level = _span is { IsFailed: true } ? LogEventLevel.Error : LogEventLevel.Information;
-        return new LogEvent(_time, level, null, TraceLogger.RecordTemplate, fields.Properties);
+        return new LogEvent(DateTimeOffset.UnixEpoch.AddMicroseconds(_logger.Clock.Micros(_now)), level, null, TraceLogger.RecordTemplate, fields.Properties);
     }
 
     void Visit<T>(ref T fields)
         where T : IFields
     {
-        var micros = Micros(_time);
+        var micros = _logger.Clock.Micros(_now);
         var texts = _logger.Texts;
         fields.Fixed(_span is { IsFailed: true } ? _kind.FailedName : _kind.Name);
         if (_scope is not null) fields.Ids(_scope, _span?.Number ?? _scope.LastNumber);
         fields.Number(RecordField.Timestamp, micros / 1_000_000);
-        fields.Fixed(texts.Department);
-        fields.Fixed(_kind.Module);
-        fields.Fixed(texts.ServerIp);
+        fields.Fixed(_kind.Origin);
         fields.Text(RecordField.Action, _action);
         fields.Text(RecordField.Param, _span?.Param ?? "");
         fields.Fixed(texts.Version);
-        if (_span is not null) fields.Seconds(RecordField.Duration, Micros(_logger.Time.GetElapsedTime(_span.StartTimestamp, _span.EndTimestamp == 0 ? _logger.Time.GetTimestamp() : _span.EndTimestamp)));
+        if (_span is not null) fields.Seconds(RecordField.Duration, _logger.Clock.Micros(_span.StartTimestamp, _now));
         fields.Text(RecordField.Code, _span?.Code);
         fields.Text(RecordField.Msg, _span?.Msg);
         fields.Text(RecordField.Backtrace, _span?.Backtrace);
@@ -156,7 +154,10 @@ readonly struct RecordEntry
     {
         public List<LogEventProperty> Properties { get; } = properties;
 
-        public void Fixed(FixedText text) => Add(text.Field, text.Value);
+        public void Fixed(FixedText text)
+        {
+            foreach (var (field, value) in text.Fields) Add(field, value);
+        }
 
         public void Ids(TraceContext scope, long number)
         {

@@ -4,39 +4,42 @@ using LogTrace.Records;
 
 namespace LogTrace;
 
-/// <summary>A field that has the same text in many records, encoded once.</summary>
+/// <summary>Fields that stand side by side with the same texts in many records, encoded once.</summary>
 sealed class FixedText
 {
     const int MaxChars = 1024;
 
     public FixedText(RecordField field, string value)
+        : this((field, value))
     {
-        Field = field;
-        Value = value;
+    }
+
+    public FixedText(params (RecordField Field, string Value)[] fields)
+    {
+        Fields = fields;
         var line = LineWriter.Rent();
         // The writer leaves out the comma after an opened object alone.
         line.Byte((byte)',');
-        line.Text(field, value, MaxChars);
+        foreach (var (field, value) in fields) line.Text(field, value, MaxChars);
         Json = line.Written[1..].ToArray();
         LineWriter.Return(line);
     }
 
-    public RecordField Field { get; }
-
-    public string Value { get; }
+    public IReadOnlyList<(RecordField Field, string Value)> Fields { get; }
 
     /// <summary>As it stands in a line: <c>,"department":"shop_backend"</c>.</summary>
     public byte[] Json { get; }
 }
 
 /// <summary>What all records of one kind have in common, <c>mysql.request</c> and its failures.</summary>
-sealed class KindTexts(string name, string module)
+sealed class KindTexts(string name, FixedText origin)
 {
     public FixedText Name { get; } = new(RecordField.Name, name);
 
     public FixedText FailedName { get; } = new(RecordField.Name, name + RecordNames.ErrorSuffix);
 
-    public FixedText Module { get; } = new(RecordField.Module, module);
+    /// <summary>Department, module and address.</summary>
+    public FixedText Origin { get; } = origin;
 }
 
 /// <summary>The fields that a service's records have in common, encoded once. Thread-safe.</summary>
@@ -46,26 +49,22 @@ sealed class ServiceTexts
     const int MaxKept = 1000;
 
     readonly ConcurrentDictionary<string, KindTexts> _kinds = new(StringComparer.Ordinal);
-    readonly ConcurrentDictionary<string, FixedText> _sourceModules = new(StringComparer.Ordinal);
-    readonly string _application;
-    readonly FixedText _logModule;
+    readonly ConcurrentDictionary<string, FixedText> _sourceOrigins = new(StringComparer.Ordinal);
+    readonly LogTraceOptions _options;
+    readonly string _serverIp;
+    readonly FixedText _logOrigin;
 
     public ServiceTexts(LogTraceOptions options)
     {
-        _application = options.Application.Length > 0 ? options.Application : options.Service;
+        _options = options;
+        _serverIp = options.ServerIp.Length > 0 ? options.ServerIp : LogTraceOptions.FindServerIp();
         Service = new(RecordField.Service, options.Service);
-        Department = new(RecordField.Department, options.Department);
-        ServerIp = new(RecordField.ServerIp, options.ServerIp.Length > 0 ? options.ServerIp : LogTraceOptions.FindServerIp());
         Version = new(RecordField.Version, $"dotnet-{options.Service}-{options.Version}");
         Pid = new(RecordField.Pid, Environment.ProcessId.ToString(CultureInfo.InvariantCulture));
-        _logModule = new(RecordField.Module, ModuleOf("log"));
+        _logOrigin = OriginOf("log");
     }
 
     public FixedText Service { get; }
-
-    public FixedText Department { get; }
-
-    public FixedText ServerIp { get; }
 
     public FixedText Version { get; }
 
@@ -77,21 +76,25 @@ sealed class ServiceTexts
     public KindTexts Kind(string name)
     {
         if (_kinds.TryGetValue(name, out var kind)) return kind;
-        kind = new KindTexts(name, ModuleOf(name));
+        kind = new KindTexts(name, OriginOf(name.Replace('.', '_')));
         if (_kinds.Count < MaxKept) _kinds.TryAdd(name, kind);
         return kind;
     }
 
-    /// <summary>The module of log lines: the last part of their source context stands for the function.</summary>
-    public FixedText ModuleOfSource(string? source)
+    /// <summary>Department, module and address of log lines: the last part of their source context stands for the function.</summary>
+    public FixedText OriginOfSource(string? source)
     {
-        if (source is null) return _logModule;
-        if (_sourceModules.TryGetValue(source, out var module)) return module;
-        module = new FixedText(RecordField.Module, $"{_application}_{Service.Value}_{source[(source.LastIndexOfAny(['.', '+']) + 1)..]}_log");
-        if (_sourceModules.Count < MaxKept) _sourceModules.TryAdd(source, module);
-        return module;
+        if (source is null) return _logOrigin;
+        if (_sourceOrigins.TryGetValue(source, out var origin)) return origin;
+        origin = OriginOf(source[(source.LastIndexOfAny(['.', '+']) + 1)..] + "_log");
+        if (_sourceOrigins.Count < MaxKept) _sourceOrigins.TryAdd(source, origin);
+        return origin;
     }
 
-    /// <summary>application_module_function_action; what a record is about names the last two.</summary>
-    string ModuleOf(string about) => $"{_application}_{Service.Value}_{about.Replace('.', '_')}";
+    /// <summary>Module is application_module_function_action: what a record is about names the last two.</summary>
+    FixedText OriginOf(string about)
+    {
+        var application = _options.Application.Length > 0 ? _options.Application : _options.Service;
+        return new((RecordField.Department, _options.Department), (RecordField.Module, $"{application}_{_options.Service}_{about}"), (RecordField.ServerIp, _serverIp));
+    }
 }

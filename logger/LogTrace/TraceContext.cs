@@ -44,7 +44,7 @@ public sealed class TraceContext : TraceSpan
 
         public string RpcId { get; } = rpcId;
 
-        public LogEventProperty Property => _property ??= new(RecordFields.WireName(RecordField.RpcId), new ScalarValue(RpcId));
+        public LogEventProperty Property => _property ??= new(RecordFields.WireName(RecordField.RpcId), new TraceValue(RpcId));
     }
 
     internal TraceContext(TraceLogger logger, string name, string traceId, string prefix, string action, string param, ulong parentSpan, in IncomingTrace incoming)
@@ -229,11 +229,11 @@ public sealed class TraceContext : TraceSpan
     {
         var properties = new List<LogEventProperty>(4)
         {
-            new(RecordFields.WireName(RecordField.TraceId), new ScalarValue(TraceId)),
-            new(RecordFields.WireName(RecordField.SpanId), new ScalarValue(SpanId)),
+            new(RecordFields.WireName(RecordField.TraceId), new TraceValue(TraceId)),
+            new(RecordFields.WireName(RecordField.SpanId), new TraceValue(SpanId)),
         };
-        if (ParentSpanId is { } parent) properties.Add(new(RecordFields.WireName(RecordField.ParentSpanId), new ScalarValue(parent)));
-        if (IsDebug) properties.Add(new(RecordFields.WireName(RecordField.Debug), new ScalarValue(true)));
+        if (ParentSpanId is { } parent) properties.Add(new(RecordFields.WireName(RecordField.ParentSpanId), new TraceValue(parent)));
+        if (IsDebug) properties.Add(new(RecordFields.WireName(RecordField.Debug), new TraceValue(true)));
         return [.. properties];
     }
 

@@ -5,19 +5,35 @@ using Serilog.Debugging;
 
 namespace LogTrace;
 
+/// <summary>Why a line was given up.</summary>
+public enum DropReason
+{
+    /// <summary>The queue was full and stayed so for <see cref="TraceFileOptions.MaxBlock"/>, or no caller is to wait.</summary>
+    QueueFull,
+
+    /// <summary>The disk refused it: full, gone, or not to be written to.</summary>
+    Disk,
+
+    /// <summary>It came after the file was closed.</summary>
+    Closed,
+}
+
 /// <summary>
 /// Appends whole lines to files of this process's own, from one thread. Lines wait in one of two buffers while the other is written; when the waiting
 /// one is full, callers wait for a limited time and then drop their line, counted.
 /// </summary>
 /// <remarks>
-/// Two buffers instead of a channel of lines: the bound is bytes, a batch is one write, and a line costs a copy instead of an allocation.
-/// Thread-safe. <see cref="Dispose"/> writes what waits and syncs it to the disk.
+/// Two buffers, made at the start, instead of a channel of lines: the bound is bytes, a batch is one write, and a line costs a copy instead of an allocation.
+/// Thread-safe. <see cref="Dispose"/> writes what waits and syncs it to the disk; so does the end of the process, by SIGTERM and by an unhandled exception, too.
 /// </remarks>
 public sealed class TraceFile : IDisposable
 {
     static readonly TimeSpan s_othersAreAlive = TimeSpan.FromHours(1);
+    static readonly TimeSpan s_lastWords = TimeSpan.FromSeconds(2);
+    static readonly DropReason[] s_reasons = Enum.GetValues<DropReason>();
 
     readonly TraceFileOptions _options;
+    readonly TimeProvider _time;
     readonly string _folder;
     readonly string _stem;
     readonly string _ending;
@@ -27,8 +43,8 @@ public sealed class TraceFile : IDisposable
     readonly object _gate = new();
 
     // Guarded by _gate.
-    byte[] _waiting = new byte[64 * 1024];
-    byte[] _spare = new byte[64 * 1024];
+    byte[] _waiting;
+    byte[] _spare;
     int _waitingBytes;
     int _waitingLines;
     long _taken;
@@ -43,26 +59,39 @@ public sealed class TraceFile : IDisposable
     long _position;
     int _number;
     long _lastLook;
+    DateTimeOffset _rollAt;
     bool _failing;
 
+    // The writer's own.
+    readonly long[] _reported = new long[s_reasons.Length];
+
+    readonly long[] _dropped = new long[s_reasons.Length];
     long _written;
-    long _dropped;
 
     /// <summary>Opens the first file.</summary>
     /// <exception cref="LogTraceOptionsException">The options do not hold.</exception>
     /// <exception cref="IOException">The folder or file cannot be made.</exception>
     /// <exception cref="UnauthorizedAccessException">The folder or file may not be made.</exception>
     public TraceFile(TraceFileOptions options)
+        : this(options, TimeProvider.System)
+    {
+    }
+
+    internal TraceFile(TraceFileOptions options, TimeProvider time)
     {
         ArgumentNullException.ThrowIfNull(options);
         if (options.Validate() is { Count: > 0 } problems) throw new LogTraceOptionsException(problems);
         _options = options;
+        _time = time;
+        _waiting = NewBuffer();
+        _spare = NewBuffer();
         var path = Path.GetFullPath(options.Path);
         _folder = Path.GetDirectoryName(path)!;
         _stem = Path.GetFileNameWithoutExtension(path);
         _ending = Path.GetExtension(path);
         OpenNext();
         AppDomain.CurrentDomain.ProcessExit += OnProcessExit;
+        AppDomain.CurrentDomain.UnhandledException += OnUnhandledException;
         _writer = new Thread(Run) { IsBackground = true, Name = "LogTrace file writer" };
         // The writer must not keep the context of whoever made it alive.
         _writer.UnsafeStart();
@@ -71,11 +100,14 @@ public sealed class TraceFile : IDisposable
     /// <summary>Called before each write, for tests that let the disk stand still.</summary>
     internal Action? BeforeWrite { get; set; }
 
+    /// <summary>Makes a line that says how many lines were given up and why. It is written as soon as a line can be written again.</summary>
+    internal Func<DropReason, long, byte[]>? DropReport { get; set; }
+
     /// <summary>Lines that the operating system has.</summary>
     public long Written => Interlocked.Read(ref _written);
 
     /// <summary>Lines given up: the queue stayed full, the disk refused, or the file was closed.</summary>
-    public long Dropped => Interlocked.Read(ref _dropped);
+    public long Dropped => s_reasons.Sum(DroppedFor);
 
     /// <summary>The file that is written to now; null while the disk refuses.</summary>
     public string? CurrentPath
@@ -86,6 +118,9 @@ public sealed class TraceFile : IDisposable
         }
     }
 
+    /// <summary>Lines given up for one reason.</summary>
+    public long DroppedFor(DropReason reason) => Interlocked.Read(ref _dropped[(int)reason]);
+
     /// <summary>Pattern that finds the files of all processes that write to <paramref name="path"/>, for a shipper: <c>logs/orders-*.log</c>.</summary>
     public static string PatternFor(string path)
     {
@@ -94,25 +129,23 @@ public sealed class TraceFile : IDisposable
     }
 
     /// <summary>
-    /// Queues one line, which must end in its only <c>\n</c>. Waits at most <see cref="TraceFileOptions.MaxBlock"/> for room; false means that the line was dropped
-    /// and counted. Never throws.
+    /// Queues one line, which must end in its only <c>\n</c>. When the queue is full, does what <see cref="TraceFileOptions.WhenFull"/> says; false means that the line was
+    /// dropped and counted. Never throws.
     /// </summary>
     public bool Append(ReadOnlySpan<byte> line)
     {
         lock (_gate)
         {
-            if (_closing || !WaitForRoom(line.Length))
-            {
-                Interlocked.Increment(ref _dropped);
-                return false;
-            }
-
-            if (_waiting.Length - _waitingBytes < line.Length) Array.Resize(ref _waiting, Math.Max(_waitingBytes + line.Length, Math.Min(_waiting.Length * 2, _options.QueueBytes)));
+            if (_closing) return Drop(DropReason.Closed, 1);
+            if (!Fits(line.Length) && !WaitForRoom(line.Length)) return Drop(_closing ? DropReason.Closed : DropReason.QueueFull, 1);
+            // Longer than a buffer: it comes alone and in a buffer of its own.
+            if (line.Length > _waiting.Length) _waiting = new byte[line.Length];
             line.CopyTo(_waiting.AsSpan(_waitingBytes));
             var before = _waitingBytes;
             _waitingBytes += line.Length;
             _waitingLines++;
             _taken++;
+            // The writer wakes up for the first line, to look at the clock, and for the one that fills a batch.
             if (before == 0 || (before < _options.FlushBytes && _waitingBytes >= _options.FlushBytes)) Monitor.PulseAll(_gate);
             return true;
         }
@@ -147,17 +180,41 @@ public sealed class TraceFile : IDisposable
         }
 
         AppDomain.CurrentDomain.ProcessExit -= OnProcessExit;
+        AppDomain.CurrentDomain.UnhandledException -= OnUnhandledException;
         _writer.Join();
-        lock (_fileGate) Close();
+        lock (_fileGate)
+        {
+            if (_file is null) return;
+            try
+            {
+                RandomAccess.FlushToDisk(_file);
+            }
+            catch (IOException exception)
+            {
+                SelfLog.WriteLine("LogTrace: cannot sync {0}: {1}", _path, exception.Message);
+            }
+
+            Close();
+        }
     }
 
     void OnProcessExit(object? sender, EventArgs arguments) => Dispose();
 
+    // What was logged last says most about a crash, and no ProcessExit follows on it.
+    void OnUnhandledException(object sender, UnhandledExceptionEventArgs arguments) => Flush(s_lastWords);
+
+    byte[] NewBuffer() => GC.AllocateUninitializedArray<byte>(_options.QueueBytes / 2);
+
+    bool Drop(DropReason reason, long lines)
+    {
+        Interlocked.Add(ref _dropped[(int)reason], lines);
+        return false;
+    }
+
     bool WaitForRoom(int bytes)
     {
-        if (Fits(bytes)) return true;
         // One caller found out that the disk stands still; a thousand others need not wait a second each to find out the same.
-        if (_stalled) return false;
+        if (_stalled || _options.WhenFull == FullQueue.DropNewest) return false;
         var deadline = Environment.TickCount64 + (long)_options.MaxBlock.TotalMilliseconds;
         while (!Fits(bytes))
         {
@@ -175,8 +232,8 @@ public sealed class TraceFile : IDisposable
         return true;
     }
 
-    // A line longer than the whole queue is taken when nothing else waits.
-    bool Fits(int bytes) => _waitingBytes == 0 || _waitingBytes + bytes <= _options.QueueBytes;
+    // A line longer than a buffer is taken when nothing else waits.
+    bool Fits(int bytes) => _waitingBytes == 0 || _waitingBytes + bytes <= _waiting.Length;
 
     void Run()
     {
@@ -205,21 +262,32 @@ public sealed class TraceFile : IDisposable
                 bytes = _waitingBytes;
                 lines = _waitingLines;
                 _waiting = _spare;
-                _spare = batch;
+                _spare = batch.Length == _options.QueueBytes / 2 ? batch : NewBuffer();
                 _waitingBytes = _waitingLines = 0;
                 Monitor.PulseAll(_gate);
             }
 
             BeforeWrite?.Invoke();
             var written = WriteOut(batch.AsSpan(0, bytes));
-            Interlocked.Add(ref _written, written);
-            Interlocked.Add(ref _dropped, lines - written);
+            if (written < lines) Drop(DropReason.Disk, lines - written);
+            else ReportDrops();
             lock (_gate)
             {
                 _settled += lines;
                 _stalled = false;
                 Monitor.PulseAll(_gate);
             }
+        }
+    }
+
+    void ReportDrops()
+    {
+        if (DropReport is null) return;
+        foreach (var reason in s_reasons)
+        {
+            var dropped = DroppedFor(reason);
+            if (dropped == _reported[(int)reason]) continue;
+            if (WriteOut(DropReport(reason, dropped - _reported[(int)reason])) > 0) _reported[(int)reason] = dropped;
         }
     }
 
@@ -239,7 +307,6 @@ public sealed class TraceFile : IDisposable
                     {
                         Close();
                         OpenNext();
-                        Retain();
                         continue;
                     }
 
@@ -252,16 +319,38 @@ public sealed class TraceFile : IDisposable
                 if (_failing) SelfLog.WriteLine("LogTrace: writing to {0} works again.", _path);
                 _failing = false;
             }
-            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+            catch (Exception exception)
             {
-                // Said once for each time it begins; the lines are counted as dropped.
+                // Whatever a disk can think of: it must not end the process that only wanted to log. Said once for each time it begins; the lines are counted as dropped.
                 if (!_failing) SelfLog.WriteLine("LogTrace: cannot write to {0}: {1} Lines are dropped and counted until it works again.", _path ?? _folder, exception.Message);
                 _failing = true;
-                CutTornLine();
+                lines += KeepWholeLines(batch);
             }
         }
 
+        Interlocked.Add(ref _written, lines);
         return lines;
+    }
+
+    /// <summary>What reached the file of a refused batch: its whole lines count as written, a torn one is cut off, so that the next line does not continue it.</summary>
+    int KeepWholeLines(ReadOnlySpan<byte> batch)
+    {
+        if (_file is null) return 0;
+        try
+        {
+            var reached = RandomAccess.GetLength(_file) - _position;
+            if (reached <= 0) return 0;
+            var whole = batch[..(int)Math.Min(reached, batch.Length)].LastIndexOf((byte)'\n') + 1;
+            RandomAccess.SetLength(_file, _position + whole);
+            _position += whole;
+            return batch[..whole].Count((byte)'\n');
+        }
+        catch (IOException)
+        {
+            // It stays as a torn last line, which a shipper never sends, as nothing is appended to this file again.
+            Close();
+            return 0;
+        }
     }
 
     int Fitting(ReadOnlySpan<byte> batch)
@@ -275,6 +364,7 @@ public sealed class TraceFile : IDisposable
 
     void LookAtFile()
     {
+        if (_file is not null && _position > 0 && _time.GetUtcNow() >= _rollAt) Close();
         if (_file is not null)
         {
             // Somebody who truncates our file moves its end: writing on at the old place would leave a hole of zeros.
@@ -301,6 +391,8 @@ public sealed class TraceFile : IDisposable
                 _path = path;
                 _position = 0;
                 _lastLook = Environment.TickCount64;
+                _rollAt = NextRoll(_time.GetUtcNow());
+                Retain();
                 return;
             }
             catch (IOException) when (File.Exists(path))
@@ -310,54 +402,45 @@ public sealed class TraceFile : IDisposable
         }
     }
 
-    void CutTornLine()
-    {
-        if (_file is null) return;
-        try
-        {
-            RandomAccess.SetLength(_file, _position);
-        }
-        catch (IOException)
-        {
-            // It stays as a torn last line, which a shipper never sends, as nothing is appended to this file again.
-        }
-
-        Close();
-    }
+    // Whole intervals since the epoch: a day begins at midnight UTC, an hour on the hour.
+    DateTimeOffset NextRoll(DateTimeOffset now) =>
+        _options.RollInterval is { } interval ? DateTimeOffset.UnixEpoch + (Math.Floor((now - DateTimeOffset.UnixEpoch) / interval) + 1) * interval : DateTimeOffset.MaxValue;
 
     void Close()
     {
-        if (_file is null) return;
-        try
-        {
-            RandomAccess.FlushToDisk(_file);
-        }
-        catch (IOException exception)
-        {
-            SelfLog.WriteLine("LogTrace: cannot sync {0}: {1}", _path, exception.Message);
-        }
-
-        _file.Dispose();
+        _file?.Dispose();
         _file = null;
         _path = null;
     }
 
     void Retain()
     {
-        if (_options.RetainBytes is not { } limit) return;
-        var names = new Regex($"^{Regex.Escape(_stem)}-[0-9]{{8}}T[0-9]{{9}}-[0-9]+-[0-9]{{4,}}{Regex.Escape(_ending)}$", RegexOptions.CultureInvariant);
-        var files = new DirectoryInfo(_folder).EnumerateFiles($"{_stem}-*{_ending}")
-            .Where(file => names.IsMatch(file.Name) && file.FullName != _path)
-            .OrderBy(file => file.LastWriteTimeUtc).ThenBy(file => file.Name, StringComparer.Ordinal).ToList();
-        var total = files.Sum(file => file.Length) + _options.RollBytes;
-        var own = $"{_stem}-{_started}-{Environment.ProcessId}-";
-        foreach (var file in files)
+        if (_options is { RetainBytes: null, RetainFiles: null, RetainAge: null }) return;
+        try
         {
-            if (total <= limit) return;
-            // A file of another process may still be written to.
-            if (!file.Name.StartsWith(own, StringComparison.Ordinal) && DateTime.UtcNow - file.LastWriteTimeUtc < s_othersAreAlive) continue;
-            total -= file.Length;
-            file.Delete();
+            var names = new Regex($"^{Regex.Escape(_stem)}-[0-9]{{8}}T[0-9]{{9}}-[0-9]+-[0-9]{{4,}}{Regex.Escape(_ending)}$", RegexOptions.CultureInvariant);
+            var files = new DirectoryInfo(_folder).EnumerateFiles($"{_stem}-*{_ending}")
+                .Where(file => names.IsMatch(file.Name) && file.FullName != _path)
+                .OrderBy(file => file.LastWriteTimeUtc).ThenBy(file => file.Name, StringComparer.Ordinal).ToList();
+            var bytes = files.Sum(file => file.Length) + _options.RollBytes;
+            var count = files.Count + 1;
+            var own = $"{_stem}-{_started}-{Environment.ProcessId}-";
+            var now = _time.GetUtcNow();
+            foreach (var file in files)
+            {
+                var age = now - file.LastWriteTimeUtc;
+                if (bytes <= (_options.RetainBytes ?? long.MaxValue) && count <= (_options.RetainFiles ?? int.MaxValue) && age <= (_options.RetainAge ?? TimeSpan.MaxValue)) return;
+                // A file of another process may still be written to.
+                if (!file.Name.StartsWith(own, StringComparison.Ordinal) && age < s_othersAreAlive) continue;
+                bytes -= file.Length;
+                count--;
+                file.Delete();
+            }
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // Tried again with the next file; no line is lost over it.
+            SelfLog.WriteLine("LogTrace: cannot delete old files of {0}: {1}", _options.Path, exception.Message);
         }
     }
 }

@@ -2,6 +2,16 @@ using System.Globalization;
 
 namespace LogTrace;
 
+/// <summary>What a caller does when the memory for waiting lines is full.</summary>
+public enum FullQueue
+{
+    /// <summary>It waits for room, at most <see cref="TraceFileOptions.MaxBlock"/>, and then drops its line, counted.</summary>
+    Block,
+
+    /// <summary>It drops its line at once, counted.</summary>
+    DropNewest,
+}
+
 /// <summary>Where and how records are written to files. <see cref="Validate"/> is called when the file is opened.</summary>
 public sealed record TraceFileOptions
 {
@@ -15,18 +25,35 @@ public sealed record TraceFileOptions
     public long RollBytes { get; init; } = 100 * 1024 * 1024;
 
     /// <summary>
+    /// Time after which a new file is begun, counted from midnight UTC: 1 day; 1 minute to 366 days, null = only by size. A file without lines is not followed by another.
+    /// </summary>
+    public TimeSpan? RollInterval { get; init; } = TimeSpan.FromDays(1);
+
+    /// <summary>
     /// Most bytes that all files of this path may have together: null = keep all; at least twice <see cref="RollBytes"/>. The oldest are deleted, also when no shipper has read them yet.
     /// </summary>
     public long? RetainBytes { get; init; }
 
-    /// <summary>Memory for lines that wait for the disk: 8 MiB; 64 KiB to 1 GiB. When it is full, callers wait.</summary>
+    /// <summary>Most files of this path: null = keep all; 2 to 1,000,000. The oldest are deleted when a file is begun, as for <see cref="RetainBytes"/>.</summary>
+    public int? RetainFiles { get; init; }
+
+    /// <summary>Age at which a file is deleted, counted from its last line: null = keep all; 1 minute to 3,660 days. Looked at when a file is begun.</summary>
+    public TimeSpan? RetainAge { get; init; }
+
+    /// <summary>
+    /// Memory for lines that wait for the disk, taken at the start: 8 MiB; 64 KiB to 1 GiB. One half fills while the other is written. A line longer than a half passes
+    /// through memory of its own.
+    /// </summary>
     public int QueueBytes { get; init; } = 8 * 1024 * 1024;
 
-    /// <summary>Bytes that are written at once without waiting for <see cref="FlushInterval"/>: 64 KiB; 1,024 bytes to <see cref="QueueBytes"/>.</summary>
+    /// <summary>Bytes that are written at once without waiting for <see cref="FlushInterval"/>: 64 KiB; 1,024 bytes to half of <see cref="QueueBytes"/>.</summary>
     public int FlushBytes { get; init; } = 64 * 1024;
 
     /// <summary>Longest time that a line waits in memory: 100 ms; 1 ms to 1 minute.</summary>
     public TimeSpan FlushInterval { get; init; } = TimeSpan.FromMilliseconds(100);
+
+    /// <summary>What a caller does when the queue is full: <see cref="FullQueue.Block"/>.</summary>
+    public FullQueue WhenFull { get; init; } = FullQueue.Block;
 
     /// <summary>Longest time that a caller waits when the queue is full: 1 s; 0 to 1 minute. Then its line is dropped and counted.</summary>
     public TimeSpan MaxBlock { get; init; } = TimeSpan.FromSeconds(1);
@@ -42,9 +69,9 @@ public sealed record TraceFileOptions
 
         Range(nameof(RollBytes), RollBytes, 4_096, 1L << 40);
         Range(nameof(QueueBytes), QueueBytes, 64 * 1024, 1 << 30);
-        if (FlushBytes < 1024 || FlushBytes > QueueBytes)
+        if (FlushBytes < 1024 || FlushBytes > QueueBytes / 2)
         {
-            problems.Add(string.Create(CultureInfo.InvariantCulture, $"LogTrace:File:FlushBytes is {FlushBytes}; it must be between 1,024 bytes and LogTrace:File:QueueBytes ({QueueBytes:N0})."));
+            problems.Add(string.Create(CultureInfo.InvariantCulture, $"LogTrace:File:FlushBytes is {FlushBytes}; it must be between 1,024 bytes and half of LogTrace:File:QueueBytes ({QueueBytes / 2:N0})."));
         }
 
         if (RetainBytes is { } retain && retain < 2 * RollBytes)
@@ -52,8 +79,12 @@ public sealed record TraceFileOptions
             problems.Add(string.Create(CultureInfo.InvariantCulture, $"LogTrace:File:RetainBytes is {retain}; it must be at least twice LogTrace:File:RollBytes ({RollBytes:N0}). Leave it out to keep all files."));
         }
 
-        Time(nameof(FlushInterval), FlushInterval, TimeSpan.FromMilliseconds(1));
-        Time(nameof(MaxBlock), MaxBlock, TimeSpan.Zero);
+        if (RetainFiles is < 2 or > 1_000_000) problems.Add(string.Create(CultureInfo.InvariantCulture, $"LogTrace:File:RetainFiles is {RetainFiles}; it must be between 2 and 1,000,000 files. Leave it out to keep all files."));
+        if (!Enum.IsDefined(WhenFull)) problems.Add($"LogTrace:File:WhenFull is {WhenFull}; it must be {string.Join(" or ", Enum.GetNames<FullQueue>())}.");
+        if (RollInterval is { } roll) Time(nameof(RollInterval), roll, TimeSpan.FromMinutes(1), TimeSpan.FromDays(366));
+        if (RetainAge is { } age) Time(nameof(RetainAge), age, TimeSpan.FromMinutes(1), TimeSpan.FromDays(3660));
+        Time(nameof(FlushInterval), FlushInterval, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1));
+        Time(nameof(MaxBlock), MaxBlock, TimeSpan.Zero, TimeSpan.FromMinutes(1));
         return problems;
 
         void Range(string key, long value, long lowest, long highest)
@@ -62,9 +93,9 @@ public sealed record TraceFileOptions
             problems.Add(string.Create(CultureInfo.InvariantCulture, $"LogTrace:File:{key} is {value}; it must be between {lowest:N0} and {highest:N0} bytes."));
         }
 
-        void Time(string key, TimeSpan value, TimeSpan lowest)
+        void Time(string key, TimeSpan value, TimeSpan lowest, TimeSpan highest)
         {
-            if (value < lowest || value > TimeSpan.FromMinutes(1)) problems.Add($"LogTrace:File:{key} is {value}; it must be between {lowest} and 00:01:00.");
+            if (value < lowest || value > highest) problems.Add($"LogTrace:File:{key} is {value}; it must be between {lowest} and {highest}.");
         }
     }
 }

@@ -54,6 +54,7 @@ public sealed class TraceLogger : IDisposable
         if (options.Validate() is { Count: > 0 } problems) throw new LogTraceOptionsException(problems);
         Options = options;
         Time = time;
+        Clock = new TraceClock(time);
         Service = options.Service;
         Texts = new ServiceTexts(options);
         _debugGate = new DebugGate(options, time);
@@ -66,7 +67,7 @@ public sealed class TraceLogger : IDisposable
         File = file;
         if (file is null && options.File is not null)
         {
-            File = new TraceFile(options.File);
+            File = new TraceFile(options.File) { DropReport = DropRecord };
             _ownsFile = true;
         }
 
@@ -114,6 +115,8 @@ public sealed class TraceLogger : IDisposable
     internal TraceMask Mask { get; }
 
     internal TimeProvider Time { get; }
+
+    internal TraceClock Clock { get; }
 
     internal ServiceTexts Texts { get; }
 
@@ -239,6 +242,17 @@ public sealed class TraceLogger : IDisposable
 
     /// <summary>Writes the one record of an ended span.</summary>
     internal void Write(TraceSpan span) => WriteRecord(new RecordEntry(this, span));
+
+    /// <summary>The record that says in the file itself that lines are missing there: a <c>metric.counter</c> named <c>logtrace.dropped_lines</c>.</summary>
+    byte[] DropRecord(DropReason reason, long lines)
+    {
+        var line = LineWriter.Rent();
+        new RecordEntry(this, "metric.counter", "logtrace.dropped_lines", [new("value", lines), new("reason", reason.ToString())], null).WriteTo(line);
+        line.LineEnd();
+        var bytes = line.Written.ToArray();
+        LineWriter.Return(line);
+        return bytes;
+    }
 
     internal void WriteRecord(in RecordEntry entry)
     {

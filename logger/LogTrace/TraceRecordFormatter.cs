@@ -18,18 +18,8 @@ namespace LogTrace;
 /// </remarks>
 public sealed class TraceRecordFormatter : ITextFormatter
 {
-    const int KeptChars = 64 * 1024;
-
     static readonly string[] s_levelNames = ["Verbose", "Debug", "Information", "Warning", "Error", "Fatal"];
     static readonly string[] s_names = ["log.trace", "log.debug", "log.info", "log.warning", "log.error", "log.alarm"];
-    static readonly RecordField[] s_liftedFields =
-    [
-        RecordField.TraceId, RecordField.RpcId, RecordField.Code, RecordField.Uid, RecordField.File, RecordField.Line,
-        RecordField.Debug, RecordField.SpanId, RecordField.ParentSpanId,
-    ];
-
-    [ThreadStatic]
-    static StringBuilder? t_message;
 
     readonly TraceLogger _logger;
     readonly int _maxText;
@@ -108,95 +98,50 @@ public sealed class TraceRecordFormatter : ITextFormatter
         var level = Math.Clamp((int)logEvent.Level, 0, s_names.Length - 1);
         var exception = logEvent.Exception;
         var micros = RecordEntry.Micros(logEvent.Timestamp);
-        var source = Scalar(logEvent, Serilog.Core.Constants.SourceContextPropertyName);
+        var texts = _logger.Texts;
+        var own = LiftedFields.Of(logEvent);
         line.Text(RecordField.Name, exception is null ? s_names[level] : "log.exception", _maxText);
-        line.Text(RecordField.TraceId, Lifted(logEvent, RecordField.TraceId), _maxText);
-        line.Text(RecordField.RpcId, Lifted(logEvent, RecordField.RpcId), _maxText);
+        line.Text(RecordField.TraceId, own.TraceId, _maxText);
+        line.Text(RecordField.RpcId, own.RpcId, _maxText);
         line.Number(RecordField.Timestamp, micros / 1_000_000);
-        line.Fixed(_logger.Texts.Department);
-        line.Fixed(_logger.Texts.ModuleOfSource(source));
-        line.Fixed(_logger.Texts.ServerIp);
-        line.Text(RecordField.Action, source ?? "", _maxText);
-        line.Fixed(_logger.Texts.NoParam);
-        line.Fixed(_logger.Texts.Version);
-        line.Text(RecordField.Code, Lifted(logEvent, RecordField.Code) ?? exception?.GetType().Name, _maxText);
+        line.Fixed(texts.OriginOfSource(own.Source));
+        line.Text(RecordField.Action, own.Source ?? "", _maxText);
+        line.Fixed(texts.NoParam);
+        line.Fixed(texts.Version);
+        line.Text(RecordField.Code, own.Code ?? exception?.GetType().Name, _maxText);
         WriteMessage(logEvent, line);
         line.Text(RecordField.Backtrace, exception is null ? null : _logger.Mask.Field(RecordField.Backtrace, Describe(exception)), _maxText);
-        line.Text(RecordField.Uid, _logger.Mask.Field(RecordField.Uid, Lifted(logEvent, RecordField.Uid)), _maxText);
-        line.Fixed(_logger.Texts.Pid);
-        line.Text(RecordField.File, Lifted(logEvent, RecordField.File), _maxText);
-        line.Text(RecordField.Line, Lifted(logEvent, RecordField.Line), _maxText);
-        WriteExtra(logEvent, line);
-        line.Fixed(_logger.Texts.Service);
+        line.Text(RecordField.Uid, _logger.Mask.Field(RecordField.Uid, own.Uid), _maxText);
+        line.Fixed(texts.Pid);
+        line.Text(RecordField.File, own.File, _maxText);
+        line.Text(RecordField.Line, own.Line, _maxText);
+        if (own.Count < logEvent.Properties.Count) WriteExtra(logEvent, line);
+        line.Fixed(texts.Service);
         line.Number(RecordField.TimestampUs, micros);
         line.Text(RecordField.Level, s_levelNames[level], _maxText);
-        if (Lifted(logEvent, RecordField.Debug) is not null) line.Flag(RecordField.Debug, true);
-        line.Text(RecordField.SpanId, Lifted(logEvent, RecordField.SpanId), _maxText);
-        line.Text(RecordField.ParentSpanId, Lifted(logEvent, RecordField.ParentSpanId), _maxText);
+        if (own.IsDebug) line.Flag(RecordField.Debug, true);
+        line.Text(RecordField.SpanId, own.SpanId, _maxText);
+        line.Text(RecordField.ParentSpanId, own.ParentSpanId, _maxText);
     }
 
     void WriteMessage(LogEvent logEvent, LineWriter line)
     {
-        var message = t_message ?? new StringBuilder();
-        t_message = null;
-        using (var writer = new StringWriter(message, CultureInfo.InvariantCulture))
-        {
-            foreach (var token in logEvent.MessageTemplate.Tokens)
-            {
-                // Texts as they are, without the quotes that Serilog puts around them: the message is for people, the value is under extra.
-                if (token is PropertyToken named && _logger.Mask.Covers(named.PropertyName) && logEvent.Properties.TryGetValue(named.PropertyName, out var covered)) writer.Write(_logger.Mask.Member(named.PropertyName, (covered as ScalarValue)?.Value ?? ""));
-                else if (token is PropertyToken { Format: null, Alignment: null } property && logEvent.Properties.GetValueOrDefault(property.PropertyName) is ScalarValue { Value: string text }) writer.Write(text);
-                else token.Render(logEvent.Properties, writer, CultureInfo.InvariantCulture);
-            }
-        }
-
-        line.Key(RecordField.Msg);
-        var chars = ArrayPool<char>.Shared.Rent(message.Length);
-        message.CopyTo(0, chars, message.Length);
-        line.Quoted(_logger.Mask.TryText(chars.AsSpan(0, message.Length), out var masked) ? masked : chars.AsSpan(0, message.Length), _maxText);
-        ArrayPool<char>.Shared.Return(chars);
-        message.Clear();
-        if (message.Capacity <= KeptChars) t_message = message;
+        var message = MessageText.Rent();
+        message.Render(logEvent, _logger.Mask);
+        line.Text(RecordField.Msg, _logger.Mask.TryText(message.Written, out var masked) ? masked : message.Written, _maxText);
+        MessageText.Return(message);
     }
 
     void WriteExtra(LogEvent logEvent, LineWriter line)
     {
         var extra = ExtraWriter.Begin(line, _logger);
-        foreach (var (name, value) in logEvent.Properties)
+        foreach (var (name, value) in LiftedFields.PropertiesOf(logEvent))
         {
-            if (name != Serilog.Core.Constants.SourceContextPropertyName && !IsLifted(logEvent, name)) extra.Property(name, value);
+            if (LiftedFields.TextOf(name, value) is null) extra.Property(name, value);
         }
 
         extra.End();
     }
-
-    static bool IsLifted(LogEvent logEvent, string name)
-    {
-        foreach (var field in s_liftedFields)
-        {
-            if (RecordFields.WireName(field) == name) return Lifted(logEvent, field) is not null;
-        }
-
-        return false;
-    }
-
-    /// <summary>The text of a property that is a field of its own; null when there is none or it cannot be one, so that it stays in extra.</summary>
-    static string? Lifted(LogEvent logEvent, RecordField field)
-    {
-        var text = Scalar(logEvent, RecordFields.WireName(field));
-        return field switch
-        {
-            RecordField.TraceId => text is not null && TraceHeaders.IsValidTraceId(text) ? text : null,
-            RecordField.RpcId => text is not null && RpcId.Check(text) == RpcIdProblem.None ? text : null,
-            RecordField.SpanId or RecordField.ParentSpanId => text is { Length: 16 } && !text.AsSpan().ContainsAnyExcept("0123456789abcdef") ? text : null,
-            RecordField.Debug => text is "True" ? text : null,
-            _ => text,
-        };
-    }
-
-    static string? Scalar(LogEvent logEvent, string name) => logEvent.Properties.TryGetValue(name, out var value) && value is ScalarValue scalar
-        ? scalar.Value switch { string text => text, int or long or short or bool or Enum => Convert.ToString(scalar.Value, CultureInfo.InvariantCulture), _ => null }
-        : null;
 
     static string Describe(Exception exception)
     {
@@ -210,4 +155,60 @@ public sealed class TraceRecordFormatter : ITextFormatter
             return $"{exception.GetType()} (its ToString threw {inner.GetType().Name})";
         }
     }
+    /// <summary>The properties of an event that are fields of their own.</summary>
+    struct LiftedFields
+    {
+        public string? TraceId, RpcId, Code, Uid, File, Line, SpanId, ParentSpanId, Source;
+        public bool IsDebug;
+
+        /// <summary>How many there are; all others belong to extra.</summary>
+        public int Count;
+
+        public static LiftedFields Of(LogEvent logEvent)
+        {
+            var fields = new LiftedFields();
+            foreach (var (name, value) in PropertiesOf(logEvent))
+            {
+                if (TextOf(name, value) is not { } text) continue;
+                fields.Count++;
+                switch (name)
+                {
+                    case "trace_id": fields.TraceId = text; break;
+                    case "rpc_id": fields.RpcId = text; break;
+                    case "code": fields.Code = text; break;
+                    case "uid": fields.Uid = text; break;
+                    case "file": fields.File = text; break;
+                    case "line": fields.Line = text; break;
+                    case "debug": fields.IsDebug = true; break;
+                    case "span_id": fields.SpanId = text; break;
+                    case "parent_span_id": fields.ParentSpanId = text; break;
+                    case Serilog.Core.Constants.SourceContextPropertyName: fields.Source = text; break;
+                }
+            }
+
+            return fields;
+        }
+
+        /// <summary>The text of a property that is a field of its own; null when it is none or cannot be one, so that it stays in extra.</summary>
+        public static string? TextOf(string name, LogEventPropertyValue value) => name switch
+        {
+            "trace_id" => Scalar(value) is { } text && (value is TraceValue || TraceHeaders.IsValidTraceId(text)) ? text : null,
+            "rpc_id" => Scalar(value) is { } text && (value is TraceValue || Records.RpcId.Check(text) == RpcIdProblem.None) ? text : null,
+            "span_id" or "parent_span_id" => Scalar(value) is { Length: 16 } text && !text.AsSpan().ContainsAnyExcept("0123456789abcdef") ? text : null,
+            "debug" => Scalar(value) is "True" ? "True" : null,
+            "code" or "uid" or "file" or "line" or Serilog.Core.Constants.SourceContextPropertyName => Scalar(value),
+            _ => null,
+        };
+
+        /// <summary>Serilog's own dictionary where it is one: walking it allocates nothing.</summary>
+        public static Dictionary<string, LogEventPropertyValue> PropertiesOf(LogEvent logEvent) =>
+            logEvent.Properties as Dictionary<string, LogEventPropertyValue> ?? logEvent.Properties.ToDictionary();
+
+        static string? Scalar(LogEventPropertyValue value) => value is ScalarValue scalar
+            ? scalar.Value switch { string text => text, int or long or short or bool or Enum => Convert.ToString(scalar.Value, CultureInfo.InvariantCulture), _ => null }
+            : null;
+    }
 }
+
+/// <summary>A value that the enricher took from the scope: known to be right, where one of a user's own may be anything.</summary>
+sealed class TraceValue(object value) : ScalarValue(value);

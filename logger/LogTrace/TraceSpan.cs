@@ -18,7 +18,7 @@ public abstract class TraceSpan : IDisposable
         Name = name;
         Action = action;
         Param = param;
-        StartTimestamp = logger.Time.GetTimestamp();
+        StartTimestamp = logger.Clock.Now;
     }
 
     /// <summary>Kind of record that this ends in, without <c>.error</c>: <c>request.info</c>, <c>http.get</c>, <c>mysql.request</c>, ...</summary>

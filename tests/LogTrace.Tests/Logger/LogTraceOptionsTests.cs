@@ -38,7 +38,7 @@ public sealed class LogTraceOptionsTests
               LogTrace:DebugKey has 4 characters; it must have at least 16. Leave it out to have no debug requests.
               LogTrace:Callers:0:Network is '10.0.0.0/99'; it must be an address or a network such as 10.0.0.0/8.
               LogTrace:File:RollBytes is 10; it must be between 4,096 and 1,099,511,627,776 bytes.
-              LogTrace:File:FlushBytes is 100; it must be between 1,024 bytes and LogTrace:File:QueueBytes (8,388,608).
+              LogTrace:File:FlushBytes is 100; it must be between 1,024 bytes and half of LogTrace:File:QueueBytes (4,194,304).
             """);
     }
 

@@ -134,7 +134,8 @@ public sealed class TraceRecordFormatterTests
     {
         Gen.String.Sample(text =>
         {
-            var (_, record) = Format(log => log.Information("{Text:l}", text));
+            // Without masking: a random text may well say pwd=.
+            var (_, record) = Format(log => log.Information("{Text:l}", text), s_options with { Masking = new() { Enabled = false } });
             // A lone surrogate has no UTF-8: it becomes U+FFFD.
             var expected = System.Text.Encoding.UTF8.GetString(System.Text.Encoding.UTF8.GetBytes(text));
             return record.Msg == expected;
