@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.Runtime.InteropServices;
 using System.Threading.Channels;
 using Confluent.Kafka;
 
@@ -16,22 +18,21 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
 
     readonly KafkaOptions _options = options.OrThrow();
 
-    // Written by callers, taken by one loop, so that lines leave in the order of the calls.
+    // Written by callers, taken by one thread, so that lines leave in the order of the calls. Everything else below is that thread's own.
     readonly Channel<Sending> _queue = Channel.CreateBounded<Sending>(new BoundedChannelOptions(4) { FullMode = BoundedChannelFullMode.Wait, SingleReader = true });
     readonly CancellationTokenSource _stop = new();
+    readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly KafkaState _state = new(report);
     readonly Lock _starting = new();
-    Task? _loop;
-
-    // The loop's own.
-    Connection? _connection;
-
-    // Between the loop and the delivery reports.
-    readonly SemaphoreSlim _delivered = new(0);
+    Thread? _thread;
+    volatile Connection? _connection;
     long _inFlightBytes;
 
     /// <summary>Bytes handed over and not yet acknowledged, with what the client adds to each line.</summary>
     public long InFlightBytes => Interlocked.Read(ref _inFlightBytes);
+
+    /// <summary>What the Kafka client measured last; null before the first measurement, some seconds after the first write.</summary>
+    public KafkaStatistics? Statistics { get; private set; }
 
     /// <inheritdoc/>
     public async Task<IReadOnlyList<RefusedLine>> WriteAsync(RecordBatch batch, CancellationToken cancellationToken)
@@ -42,10 +43,15 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
             lock (_starting)
             {
                 ObjectDisposedException.ThrowIf(_stop.IsCancellationRequested, this);
-                _loop ??= Task.Run(SendAsync, CancellationToken.None);
+                if (_thread is null)
+                {
+                    _thread = new Thread(Run) { IsBackground = true, Name = "kafka-writer" };
+                    _thread.Start();
+                }
             }
 
             await _queue.Writer.WriteAsync(sending, cancellationToken).ConfigureAwait(false);
+            _connection?.Wake();
         }
         catch (Exception e)
         {
@@ -69,42 +75,27 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
         }
 
         _queue.Writer.TryComplete();
-        if (_loop is not null) await _loop.ConfigureAwait(false);
+        _connection?.Wake();
+        if (_thread is not null) await _ended.Task.ConfigureAwait(false);
     }
 
-    async Task SendAsync()
+    void Run()
     {
         var oneByOne = false;
         try
         {
-            await foreach (var sending in _queue.Reader.ReadAllAsync(_stop.Token).ConfigureAwait(false))
+            while (!_stop.IsCancellationRequested)
             {
-                try
+                if (_connection is { IsDead: true } dead)
                 {
-                    await RoomForAsync(sending).ConfigureAwait(false);
-                    if (_connection is { IsDead: true })
-                    {
-                        oneByOne = _connection.MustSendOneByOne;
-                        _connection.Dispose();
-                        _connection = null;
-                    }
+                    oneByOne = dead.MustSendOneByOne;
+                    _connection = null;
+                    dead.Dispose();
+                }
 
-                    _connection ??= await ConnectAsync(oneByOne).ConfigureAwait(false);
-                    await _connection.SendAsync(sending, _stop.Token).ConfigureAwait(false);
-                }
-                catch (Exception e) when (e is KafkaException or InvalidOperationException or ArgumentException or DllNotFoundException)
-                {
-                    // The client could not be made or has ended: who wrote decides when to try again.
-                    sending.Fail(new TransportUnavailableException($"Kafka at {_options.Brokers} cannot be written to: {e.Message}", e));
-                }
-                catch (OperationCanceledException)
-                {
-                    sending.Fail(Closed());
-                }
-                finally
-                {
-                    sending.LetGo();
-                }
+                if (_queue.Reader.TryRead(out var sending)) Send(sending, oneByOne);
+                else if (_connection is { } connection) connection.Poll(1_000);
+                else if (!_queue.Reader.WaitToReadAsync(_stop.Token).AsTask().GetAwaiter().GetResult()) break;
             }
         }
         catch (OperationCanceledException)
@@ -113,191 +104,213 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
         }
         finally
         {
-            _connection?.Fail(Closed());
             _connection?.Dispose();
-            while (_queue.Reader.TryRead(out var sending))
-            {
-                sending.Fail(Closed());
-                sending.LetGo();
-            }
+            while (_queue.Reader.TryRead(out var sending)) sending.Fail(Closed());
+            _ended.SetResult();
+        }
+    }
+
+    void Send(Sending sending, bool oneByOne)
+    {
+        try
+        {
+            _connection ??= Connect(oneByOne);
+            WaitForRoom(sending);
+            _connection.Send(sending, _stop.Token);
+        }
+        catch (Exception e) when (e is KafkaException or InvalidOperationException or ArgumentException or DllNotFoundException or EntryPointNotFoundException or TypeInitializationException)
+        {
+            // The client could not be made or has ended: who wrote decides when to try again.
+            var cause = e is TypeInitializationException { InnerException: { } inner } ? inner : e;
+            sending.Fail(new TransportUnavailableException($"Kafka at {_options.Brokers} cannot be written to: {cause.Message}", e));
+        }
+        catch (OperationCanceledException)
+        {
+            sending.Fail(Closed());
+            throw;
         }
     }
 
     /// <summary>Back-pressure: waits until what is on its way has shrunk. One batch always may go, whatever its size.</summary>
-    async Task RoomForAsync(Sending sending)
+    void WaitForRoom(Sending sending)
     {
-        while (Interlocked.Read(ref _inFlightBytes) is var bytes and > 0 && bytes + sending.Bytes > _options.MaxInFlightBytes)
+        while (_inFlightBytes > 0 && _inFlightBytes + sending.Bytes > _options.MaxInFlightBytes)
         {
-            await _delivered.WaitAsync(_stop.Token).ConfigureAwait(false);
+            _stop.Token.ThrowIfCancellationRequested();
+            _connection!.Poll(1_000);
         }
 
         Interlocked.Add(ref _inFlightBytes, sending.Bytes);
         sending.IsCounted = true;
     }
 
-    void Settled(Sending sending)
-    {
-        if (sending.IsCounted) Interlocked.Add(ref _inFlightBytes, -sending.Bytes);
-        if (_delivered.CurrentCount == 0) _delivered.Release();
-    }
-
-    async Task<Connection> ConnectAsync(bool oneByOne)
+    Connection Connect(bool oneByOne)
     {
         // A batch of messages over the topic's limit is refused as a whole; so the client must know the limit before it makes batches.
-        var limit = await KafkaTopic.MaxMessageBytesAsync(_options).WaitAsync(_stop.Token).ConfigureAwait(false);
+        var limit = KafkaTopic.MaxMessageBytesAsync(_options).WaitAsync(_stop.Token).GetAwaiter().GetResult();
         if (oneByOne && limit is null) report?.Invoke($"The limit of topic {_options.Topic} for a message cannot be learnt; lines are sent one by one from now on.");
-        return new Connection(_options, Math.Min(_options.MaxMessageBytes, limit ?? int.MaxValue), oneByOne && limit is null, _state);
+        return new Connection(_options, Math.Min(_options.MaxMessageBytes, limit ?? int.MaxValue), oneByOne && limit is null, _state, it => Statistics = it);
     }
 
     static TransportUnavailableException Closed() => new("The writer was closed before these lines were acknowledged; send them again.");
 
     /// <summary>One librdkafka producer. When it has failed for good, everything on its way fails and the next write makes another.</summary>
-    sealed class Connection : IDisposable
+    sealed class Connection : IDisposable, IProducerEvents
     {
         readonly KafkaOptions _options;
         readonly int _maxMessageBytes;
         readonly bool _oneByOne;
         readonly KafkaState _state;
-        readonly IProducer<Line, Line> _producer;
-        readonly Lock _lock = new();
-        readonly HashSet<Sending> _inFlight = [];
+        readonly Action<KafkaStatistics> _measured;
+        readonly NativeProducer _producer;
+        // Their buffers are in the library's hands.
+        readonly HashSet<Sending> _handedOver = [];
         TransportUnavailableException? _failure;
 
-        public Connection(KafkaOptions options, int maxMessageBytes, bool oneByOne, KafkaState state)
+        // Of the file whose lines are being sent.
+        byte[] _header = [];
+        SourceFile? _headerSource;
+
+        public Connection(KafkaOptions options, int maxMessageBytes, bool oneByOne, KafkaState state, Action<KafkaStatistics> measured)
         {
-            (_options, _maxMessageBytes, _oneByOne, _state) = (options, maxMessageBytes, oneByOne, state);
-            _producer = new ProducerBuilder<Line, Line>(Config())
-                .SetKeySerializer(LineSerializer.Key)
-                .SetValueSerializer(LineSerializer.Value)
-                .SetErrorHandler((_, error) => OnError(error))
-                .SetLogHandler((_, message) => KafkaClient.DropLog(message))
-                .Build();
+            (_options, _maxMessageBytes, _oneByOne, _state, _measured) = (options, maxMessageBytes, oneByOne, state, measured);
+            _producer = new NativeProducer(Config(), options.Topic, RecordHeader.Name, this);
         }
 
-        public bool IsDead
-        {
-            get
-            {
-                lock (_lock) return _failure is not null;
-            }
-        }
+        public bool IsDead => _failure is not null;
 
         /// <summary>The broker refused a batch of messages as too large, though each may be small enough.</summary>
         public bool MustSendOneByOne { get; private set; }
 
-        public async Task SendAsync(Sending sending, CancellationToken cancellationToken)
-        {
-            lock (_lock)
-            {
-                if (_failure is not null)
-                {
-                    sending.Fail(_failure);
-                    return;
-                }
+        public void Wake() => _producer.Wake();
 
-                _inFlight.Add(sending);
-                sending.Through(this);
+        public void Poll(int patienceMillis) => _producer.Poll(patienceMillis);
+
+        public void Send(Sending sending, CancellationToken cancellationToken)
+        {
+            if (_failure is not null)
+            {
+                sending.Fail(_failure);
+                return;
             }
 
-            byte[]? header = null;
-            SourceFile? source = null;
-            for (var i = 0; i < sending.Batch.Count && !sending.Done.IsCompleted; i++)
+            _handedOver.Add(sending);
+            sending.Through(this);
+            var at = 0;
+            try
             {
-                var line = sending.Batch.Lines[i];
-                var isSameFile = ReferenceEquals(line.Source, source);
-                header = isSameFile ? RecordHeader.WithOffset(header!, line.Offset) : RecordHeader.Write(line.Source, line.Offset);
-                source = line.Source;
+                while ((at = HandOver(sending, at)) < sending.Batch.Count && !sending.IsSettled)
+                {
+                    cancellationToken.ThrowIfCancellationRequested();
+                    Poll(5);
+                }
+            }
+            finally
+            {
+                // Also what was not handed over any more: nobody has it.
+                sending.Answered(1 + sending.Batch.Count - at);
+            }
 
-                var bytes = line.Length + line.KeyLength + header.Length + Framing;
+            Poll(0);
+        }
+
+        /// <summary>Hands lines over from one on, and returns the first one that was not: the client is full, or the batch has failed.</summary>
+        unsafe int HandOver(Sending sending, int at)
+        {
+            var lines = sending.Batch.AllLines;
+            var buffer = sending.Address;
+            for (; at < lines.Length && !sending.IsSettled; at++)
+            {
+                ref readonly var line = ref lines[at];
+                if (ReferenceEquals(line.Source, _headerSource)) RecordHeader.MoveTo(_header, line.Offset);
+                else (_header, _headerSource) = (RecordHeader.Write(line.Source, line.Offset), line.Source);
+
+                var bytes = line.Length + line.KeyLength + _header.Length + Framing;
                 if (bytes > _maxMessageBytes)
                 {
-                    sending.Refuse(i, $"the message would have {bytes:N0} bytes and the topic {_options.Topic} takes at most {_maxMessageBytes:N0}");
+                    sending.Refuse(at, $"the message would have {bytes:N0} bytes and the topic {_options.Topic} takes at most {_maxMessageBytes:N0}");
                     continue;
                 }
 
-                var reference = new Line(sending, i);
-                var message = new Message<Line, Line> { Key = reference, Value = reference, Headers = [new Header(RecordHeader.Name, header)] };
-                while (!TryProduce(message, sending.OnReport)) await Task.Delay(5, cancellationToken).ConfigureAwait(false);
+                fixed (byte* header = _header)
+                {
+                    // Without a key the partitioner spreads lines; an empty key would put all of them into one partition.
+                    var key = line.KeyLength == 0 ? null : buffer + line.KeyStart;
+                    var error = _producer.Produce(buffer + line.Start, line.Length, key, line.KeyLength, header, _header.Length, sending.Tag, out var reason);
+                    if (error == ErrorCode.NoError) continue;
+                    // Permanent for this producer unless it is only full: a fatal error, or one that the client sees in the message itself.
+                    if (error != ErrorCode.Local_QueueFull) Fail(new TransportUnavailableException($"Kafka at {_options.Brokers} did not take a line: {reason}"));
+                    break;
+                }
             }
 
-            sending.AllHandedOver();
+            return at;
         }
 
-        bool TryProduce(Message<Line, Line> message, Action<DeliveryReport<Line, Line>> onReport)
+        /// <summary>The broker's answer for lines of one batch.</summary>
+        void IProducerEvents.Delivered(nint tag, int lines, ErrorCode error, nint value)
         {
-            try
+            var sending = Sending.Of(tag);
+            if (error == ErrorCode.NoError)
             {
-                _producer.Produce(_options.Topic, message, onReport);
-                return true;
+                sending.Answered(lines);
+                return;
             }
-            catch (ProduceException<Line, Line> e) when (e.Error.Code == ErrorCode.Local_QueueFull)
-            {
-                return false;
-            }
-            catch (ProduceException<Line, Line> e)
-            {
-                // Permanent for this producer: a fatal error, or one that the client sees in the message itself.
-                Fail(new TransportUnavailableException($"Kafka at {_options.Brokers} did not take a line: {e.Error.Reason}", e));
-                return true;
-            }
-        }
 
-        /// <summary>The broker's answer for one line, on the producer's own thread.</summary>
-        public void OnReport(Sending sending, DeliveryReport<Line, Line> report)
-        {
-            var line = report.Message.Value.Index;
-            if (!report.Error.IsError)
-            {
-                sending.Acknowledge();
-            }
-            else if (report.Error.Code != ErrorCode.MsgSizeTooLarge)
+            if (error != ErrorCode.MsgSizeTooLarge)
             {
                 // Later lines may have arrived: only reading again from the first one that has not is sure to lose none.
-                sending.Fail(new TransportUnavailableException($"Kafka did not acknowledge a line: {report.Error.Reason}"));
+                sending.Fail(new TransportUnavailableException($"Kafka did not acknowledge a line: {NativeProducer.Describe(error)}"));
             }
-            else if (_oneByOne)
-            {
-                sending.Refuse(line, $"the broker found the message too large ({report.Error.Reason})");
-            }
-            else
+            else if (!_oneByOne)
             {
                 MustSendOneByOne = true;
                 Fail(new TransportUnavailableException("The topic's limit for a message is lower than it was; the lines are sent again in smaller batches."));
             }
+            else
+            {
+                sending.Refuse(sending.LineAt(value), $"the broker found the message too large ({NativeProducer.Describe(error)})");
+                return;
+            }
+
+            sending.Answered(lines);
         }
 
-        void OnError(Error error)
+        void IProducerEvents.Failed(ErrorCode code, string reason, bool isFatal)
         {
-            if (error.IsFatal)
+            if (isFatal)
             {
                 // The producer never sends again (librdkafka: a sequence broke, or the broker fenced it). Another one can.
-                Fail(new TransportUnavailableException($"Kafka's producer failed for good and is made anew: {error.Reason}"));
+                Fail(new TransportUnavailableException($"Kafka's producer failed for good and is made anew: {reason}"));
             }
-            else if (error.Code is ErrorCode.Local_AllBrokersDown or ErrorCode.Local_Authentication or ErrorCode.TopicAuthorizationFailed or ErrorCode.ClusterAuthorizationFailed)
+            else if (code is ErrorCode.Local_AllBrokersDown or ErrorCode.Local_Authentication or ErrorCode.TopicAuthorizationFailed or ErrorCode.ClusterAuthorizationFailed)
             {
-                _state.Down($"Kafka at {_options.Brokers} cannot be written to ({error.Reason}); waiting until it can, nothing is lost.");
+                _state.Down($"Kafka at {_options.Brokers} cannot be written to ({reason}); waiting until it can, nothing is lost.");
             }
         }
 
-        public void Settled(Sending sending, bool isSafe)
+        void IProducerEvents.Measured(ReadOnlySpan<byte> json)
         {
-            lock (_lock) _inFlight.Remove(sending);
-            if (isSafe) _state.Up($"Kafka at {_options.Brokers} takes lines again.");
+            if (KafkaStatistics.TryRead(json, out var statistics)) _measured(statistics);
         }
 
-        public void Fail(TransportUnavailableException failure)
-        {
-            Sending[] inFlight;
-            lock (_lock)
-            {
-                _failure ??= failure;
-                inFlight = [.. _inFlight];
-            }
+        /// <summary>All lines of a batch have been answered: the library has let go of its buffer.</summary>
+        public void Released(Sending sending) => _handedOver.Remove(sending);
 
-            foreach (var sending in inFlight) sending.Fail(failure);
+        public void IsUp() => _state.Up($"Kafka at {_options.Brokers} takes lines again.");
+
+        void Fail(TransportUnavailableException failure)
+        {
+            _failure ??= failure;
+            foreach (var sending in _handedOver.ToArray()) sending.Fail(failure);
         }
 
-        public void Dispose() => _producer.Dispose();
+        public void Dispose()
+        {
+            Fail(Closed());
+            _producer.Dispose();
+            foreach (var sending in _handedOver.ToArray()) sending.Release();
+        }
 
         Dictionary<string, string> Config()
         {
@@ -311,25 +324,25 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
             config["compression.codec"] = _options.Compression;
             config["linger.ms"] = _options.Linger.TotalMilliseconds.ToString("F0");
             config["message.max.bytes"] = Math.Max(1_000, _maxMessageBytes).ToString();
-            // RoomForAsync bounds what is on its way; these stand behind it, with room for one batch of any size.
+            // WaitForRoom bounds what is on its way; these stand behind it, with room for one batch of any size.
             config["queue.buffering.max.messages"] = "0";
             config["queue.buffering.max.kbytes"] = "2097151";
-            config["dotnet.producer.delivery.report.fields"] = "value";
+            config.TryAdd("statistics.interval.ms", "5000");
             if (_oneByOne) config["batch.num.messages"] = "1";
             return config;
         }
     }
 
-    /// <summary>A batch on its way: counts what is acknowledged, and settles once.</summary>
+    /// <summary>A batch on its way: counts what is answered, and settles once. Its buffer is pinned, since the library reads lines from it until they have arrived.</summary>
     sealed class Sending
     {
         readonly KafkaWriter _writer;
         readonly TaskCompletionSource<IReadOnlyList<RefusedLine>> _done = new(TaskCreationOptions.RunContinuationsAsynchronously);
         readonly List<RefusedLine> _refused = [];
         Connection? _connection;
+        GCHandle _self;
+        MemoryHandle _pinned;
         int _open;
-        int _isSettled;
-        int _holders = 2; // the loop that reads the batch's buffer, and the settling that reads refused lines from it
 
         public Sending(KafkaWriter writer, RecordBatch batch)
         {
@@ -337,53 +350,78 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
             // One for each line, and one that keeps it open until all were handed over.
             _open = batch.Count + 1;
             Bytes = batch.Bytes + 200L * batch.Count;
-            OnReport = report => _connection!.OnReport(this, report);
         }
 
         public RecordBatch Batch { get; }
         public long Bytes { get; }
         public bool IsCounted { get; set; }
+        public bool IsSettled { get; private set; }
         public Task<IReadOnlyList<RefusedLine>> Done => _done.Task;
-        public Action<DeliveryReport<Line, Line>> OnReport { get; }
 
-        public void Through(Connection connection) => _connection = connection;
+        /// <summary>Stands for this batch in the library.</summary>
+        public nint Tag => GCHandle.ToIntPtr(_self);
 
-        public void Acknowledge(int lines = 1)
+        /// <summary>Where the batch's buffer is.</summary>
+        public unsafe byte* Address => (byte*)_pinned.Pointer;
+
+        public static Sending Of(nint tag) => (Sending)GCHandle.FromIntPtr(tag).Target!;
+
+        public void Through(Connection connection)
         {
-            if (Interlocked.Add(ref _open, -lines) == 0) Settle(null);
+            _connection = connection;
+            _self = GCHandle.Alloc(this);
+            _pinned = Batch.Pin();
         }
 
-        public void AllHandedOver() => Acknowledge();
-
-        /// <summary>Sets a line aside. Counts as acknowledged.</summary>
-        public void Refuse(int index, string reason)
+        /// <summary>The line whose bytes are at an address.</summary>
+        public unsafe int LineAt(nint value)
         {
-            lock (_refused)
+            var lines = Batch.AllLines;
+            var start = (int)(value - (nint)Address);
+            var (low, high) = (0, lines.Length - 1);
+            while (low < high)
             {
-                // Settled by a failure meanwhile: the lines come again, and the batch's buffer is gone.
-                if (Volatile.Read(ref _isSettled) != 0) return;
-                var line = Batch.Lines[index];
-                _refused.Add(new RefusedLine(line.Source, line.Offset, Batch.Span(line).ToArray(), reason));
+                var middle = (low + high) / 2;
+                if (lines[middle].Start < start) low = middle + 1;
+                else high = middle;
             }
 
-            Acknowledge();
+            return low;
         }
 
-        public void Fail(TransportUnavailableException failure) => Settle(failure);
+        /// <summary>So many more lines are out of the library's hands. With the last one the batch has arrived, unless it failed before.</summary>
+        public void Answered(int lines)
+        {
+            _open -= lines;
+            if (_open > 0) return;
+            Settle(null);
+            Release();
+        }
+
+        /// <summary>Sets a line aside. Counts as answered.</summary>
+        public void Refuse(int index, string reason)
+        {
+            var line = Batch.AllLines[index];
+            // Settled by a failure, the lines come again.
+            if (!IsSettled) _refused.Add(new RefusedLine(line.Source, line.Offset, Batch.Span(line).ToArray(), reason));
+            Answered(1);
+        }
+
+        /// <summary>The caller has to send it again. Its buffer is given back at once only if the library never had it.</summary>
+        public void Fail(TransportUnavailableException failure)
+        {
+            Settle(failure);
+            if (_connection is null) Batch.Dispose();
+        }
 
         void Settle(TransportUnavailableException? failure)
         {
-            lock (_refused)
-            {
-                if (_isSettled != 0) return;
-                _isSettled = 1;
-            }
-
-            _connection?.Settled(this, failure is null);
-            _writer.Settled(this);
-            LetGo();
+            if (IsSettled) return;
+            IsSettled = true;
+            if (IsCounted) Interlocked.Add(ref _writer._inFlightBytes, -Bytes);
             if (failure is null)
             {
+                _connection!.IsUp();
                 _done.TrySetResult(_refused);
                 return;
             }
@@ -393,28 +431,13 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
             _ = _done.Task.Exception;
         }
 
-        /// <summary>Gives the buffer back when neither side needs it: a line must not be read from a buffer that is somebody else's by now.</summary>
-        public void LetGo()
+        /// <summary>Gives the buffer back; the library must have no line of it any more.</summary>
+        public void Release()
         {
-            if (Interlocked.Decrement(ref _holders) == 0) Batch.Dispose();
-        }
-    }
-
-    /// <summary>What is handed to the client in place of key and value: their bytes are taken from the batch when it serialises.</summary>
-    readonly record struct Line(Sending Sending, int Index);
-
-    sealed class LineSerializer(bool isKey) : ISerializer<Line>
-    {
-        public static readonly LineSerializer Key = new(isKey: true);
-        public static readonly LineSerializer Value = new(isKey: false);
-
-        public byte[] Serialize(Line data, SerializationContext context)
-        {
-            var batch = data.Sending.Batch;
-            var line = batch.Lines[data.Index];
-            // Without a key the partitioner spreads lines; an empty key would put all of them into one partition.
-            if (isKey) return line.KeyLength == 0 ? null! : batch.Key(line).ToArray();
-            return batch.Span(line).ToArray();
+            _connection!.Released(this);
+            _pinned.Dispose();
+            _self.Free();
+            Batch.Dispose();
         }
     }
 }

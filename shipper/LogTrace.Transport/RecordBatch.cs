@@ -1,4 +1,6 @@
 using System.Buffers;
+using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
 
 namespace LogTrace.Transport;
 
@@ -17,7 +19,12 @@ public readonly record struct BatchLine(int Start, int Length, SourceFile Source
 /// </summary>
 public sealed class RecordBatch : IDisposable
 {
-    readonly List<BatchLine> _lines;
+    // A list of thousands of lines is a large object: made anew for every batch it would be most of what the garbage collector has to do.
+    const int MaxKept = 16;
+    static readonly ConcurrentBag<List<BatchLine>> Kept = [];
+    static readonly List<BatchLine> Gone = [];
+
+    List<BatchLine> _lines;
     byte[] _buffer;
     int _used;
 
@@ -26,7 +33,7 @@ public sealed class RecordBatch : IDisposable
     public RecordBatch(int capacityBytes = 64 * 1024)
     {
         _buffer = ArrayPool<byte>.Shared.Rent(capacityBytes);
-        _lines = new List<BatchLine>(256);
+        _lines = Kept.TryTake(out var kept) ? kept : new List<BatchLine>(256);
     }
 
     /// <summary>The lines in the order they were added.</summary>
@@ -66,6 +73,11 @@ public sealed class RecordBatch : IDisposable
     /// <summary>The trace_id of a line as UTF-8, empty when it has none; valid until the batch is disposed of.</summary>
     public ReadOnlySpan<byte> Key(in BatchLine line) => _buffer.AsSpan(line.KeyStart, line.KeyLength);
 
+    internal ReadOnlySpan<BatchLine> AllLines => CollectionsMarshal.AsSpan(_lines);
+
+    /// <summary>Fixes the buffer in its place; nothing may be added while it is.</summary>
+    internal MemoryHandle Pin() => _buffer.AsMemory().Pin();
+
     void Grow(int needed)
     {
         var larger = ArrayPool<byte>.Shared.Rent(Math.Max(_buffer.Length * 2, _used + needed));
@@ -79,5 +91,9 @@ public sealed class RecordBatch : IDisposable
     {
         var buffer = Interlocked.Exchange(ref _buffer, []);
         if (buffer.Length > 0) ArrayPool<byte>.Shared.Return(buffer);
+        var lines = Interlocked.Exchange(ref _lines, Gone);
+        if (lines == Gone || Kept.Count >= MaxKept) return;
+        lines.Clear();
+        Kept.Add(lines);
     }
 }

@@ -18,7 +18,7 @@ static class RecordHeader
 
     static readonly Encoding StrictUtf8 = new UTF8Encoding(false, throwOnInvalidBytes: true);
 
-    /// <summary>The header of the first line of a file; the others differ in the offset only, see <see cref="WithOffset"/>.</summary>
+    /// <summary>The header of the first line of a file; the others differ in the offset only, see <see cref="MoveTo"/>.</summary>
     /// <exception cref="ArgumentException">The host id has more than 65,535 bytes.</exception>
     public static byte[] Write(SourceFile source, long offset)
     {
@@ -37,13 +37,8 @@ static class RecordHeader
         return header;
     }
 
-    /// <summary>A copy for another line of the same file.</summary>
-    public static byte[] WithOffset(byte[] header, long offset)
-    {
-        var copy = header.AsSpan().ToArray();
-        BinaryPrimitives.WriteInt64BigEndian(copy.AsSpan(OffsetAt), offset);
-        return copy;
-    }
+    /// <summary>Makes it the header of another line of the same file.</summary>
+    public static void MoveTo(byte[] header, long offset) => BinaryPrimitives.WriteInt64BigEndian(header.AsSpan(OffsetAt), offset);
 
     /// <summary>
     /// Reads a header. False, and never an exception, for anything that is not exactly one of ours: then it counts as absent.

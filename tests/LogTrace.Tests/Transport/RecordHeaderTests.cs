@@ -20,7 +20,8 @@ public sealed class RecordHeaderTests
     {
         var first = RecordHeader.Write(File, 17);
 
-        var second = RecordHeader.WithOffset(first, 4_711);
+        var second = first.ToArray();
+        RecordHeader.MoveTo(second, 4_711);
 
         second.Should().Equal(RecordHeader.Write(File, 4_711));
         RecordHeader.SameFile(first, second).Should().BeTrue();
