@@ -1,6 +1,7 @@
 using System.CommandLine;
 using LogTrace.Benchmarks;
 using LogTrace.Benchmarks.Logger;
+using LogTrace.Benchmarks.Shipper;
 
 var rounds = new Option<int?>("--rounds") { Description = "Measured rounds of each side (default 5); the median counts." };
 var quick = new Option<bool>("--quick") { Description = "A tenth of the work, three rounds: to see that it runs, not for figures." };
@@ -19,5 +20,27 @@ logger.SetAction(parse =>
     return report.AllMet ? 0 : 1;
 });
 
-var root = new RootCommand("LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { logger };
+var kafka = new Option<string?>("--kafka") { HelpName = "HOST:PORT", Description = "A broker to measure with (default: one is started from ../shared/engines and wiped)." };
+var ship = new Command("ship", "The shipper against rsyslog and kcat over a real Kafka: lines per CPU-second, lines/s, memory, CPU with nothing to do.") { rounds, quick, results, kafka };
+ship.SetAction(async (parse, _) =>
+{
+    var effort = parse.GetValue(quick) ? ShipEffort.Quick : ShipEffort.Full;
+    if (parse.GetValue(rounds) is { } count) effort = effort with { Rounds = Math.Max(1, count) };
+    var report = new Report("Shipper");
+    try
+    {
+        await ShipBenchmarks.RunAsync(effort, parse.GetValue(kafka), report);
+    }
+    catch (InvalidOperationException e)
+    {
+        Console.Error.WriteLine(e.Message);
+        return 1;
+    }
+
+    var folder = parse.GetValue(results)?.FullName ?? (parse.GetValue(quick) ? null : Report.CommittedResults);
+    if (folder is not null) report.Save(folder, "ship");
+    return report.AllMet ? 0 : 1;
+});
+
+var root = new RootCommand("LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { logger, ship };
 return await root.Parse(args).InvokeAsync();
