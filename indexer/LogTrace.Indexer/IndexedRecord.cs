@@ -3,9 +3,42 @@ using LogTrace.Records;
 namespace LogTrace.Indexer;
 
 /// <summary>A record with its identity, its source position and the fields derived from it (DESIGN.md section 5): what both stores keep and what chains are built from.</summary>
+/// <remarks>What a chain asks of each of its records is kept here and not looked up in the record: a large trace lies scattered over the memory.</remarks>
 public sealed class IndexedRecord
 {
-    public required TraceRecord Record { get; init; }
+    readonly TraceRecord _record = null!;
+
+    /// <summary>The record as it was read; must be complete when it is set here.</summary>
+    public required TraceRecord Record
+    {
+        get => _record;
+        init
+        {
+            _record = value;
+            RpcIdText = value.RpcId is { IsEmpty: false } id ? id.Text : null;
+            TimestampMicros = value.TimestampMicros;
+            DurationMicros = value.DurationMicros;
+            IsDebug = value.Debug == true;
+            IsSampled = value.Sampled == true;
+            IsAlarm = value.Utf8(RecordField.Name).SequenceEqual("log.alarm"u8);
+            HasUid = value.Has(RecordField.Uid);
+        }
+    }
+
+    /// <summary>The id as text; null for a record without one.</summary>
+    internal string? RpcIdText { get; private init; }
+
+    internal long TimestampMicros { get; private init; }
+
+    internal long? DurationMicros { get; private init; }
+
+    internal bool IsDebug { get; private init; }
+
+    internal bool IsSampled { get; private init; }
+
+    internal bool IsAlarm { get; private init; }
+
+    internal bool HasUid { get; private init; }
 
     /// <summary>Primary key in both stores: where the line was read, see <see cref="Transport.SourceFile.RecordIdAt"/>.</summary>
     public UInt128 RecordId { get; init; }
@@ -20,7 +53,7 @@ public sealed class IndexedRecord
     public long IngestedMicros { get; init; }
 
     /// <summary>The service that wrote the record; see <see cref="RecordDeriver.ResolveServices"/> for what the rest of the trace can add.</summary>
-    public string? Service { get; set; }
+    public string? Service { get; set => field = SharedNames.Of(value); }
 
     /// <summary>True when the record itself names its service (field or version); false for a guess from its module, which other records of the trace may better.</summary>
     public bool ServiceIsCertain { get; init; }
@@ -35,6 +68,16 @@ public sealed class IndexedRecord
     /// <summary>When the work began: the time of logging less the duration for calls and requests, the time of logging for events.</summary>
     public long StartMicros { get; init; }
 
+    /// <summary>When the work ended; for events the time of logging.</summary>
+    internal long EndMicros
+    {
+        get
+        {
+            var duration = DurationMicros is { } micros and > 0 && Kind is not (RecordKind.Event or RecordKind.Metric) ? micros : 0;
+            return StartMicros > long.MaxValue - duration ? long.MaxValue : StartMicros + duration;
+        }
+    }
+
     public bool IsError { get; init; }
     public long? CodeNumber { get; init; }
 
@@ -48,7 +91,7 @@ public sealed class IndexedRecord
     public string? ErrorKey { get; init; }
 
     /// <summary>The target of a call: from host, URL or instance name.</summary>
-    public string? Peer { get; init; }
+    public string? Peer { get; init => field = SharedNames.Of(value); }
 
     /// <summary><c>Name=value</c> of extra's scalar members, bounded.</summary>
     public IReadOnlyList<string> Tags { get; init; } = [];

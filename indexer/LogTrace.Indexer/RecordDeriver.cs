@@ -50,8 +50,9 @@ public static class RecordDeriver
     /// Gives records whose service is a guess the service that the records of the same process (server_ip without port, pid without thread) in
     /// the trace agree on. Where they name several, as services in one test process do, or none, the guess stays. Running it again changes nothing.
     /// </summary>
-    public static void ResolveServices(IReadOnlyList<IndexedRecord> traceRecords)
+    public static void ResolveServices(ReadOnlySpan<IndexedRecord> traceRecords)
     {
+        if (!HasGuess(traceRecords)) return;
         Dictionary<(string? Ip, string Pid), string?>? services = null;
         foreach (var record in traceRecords)
         {
@@ -67,6 +68,13 @@ public static class RecordDeriver
             if (record.ServiceIsCertain || ProcessOf(record.Record) is not { } process) continue;
             if (services.GetValueOrDefault(process) is { } service) record.Service = service;
         }
+    }
+
+    static bool HasGuess(ReadOnlySpan<IndexedRecord> records)
+    {
+        foreach (var record in records)
+            if (!record.ServiceIsCertain) return true;
+        return false;
     }
 
     static (string? Ip, string Pid)? ProcessOf(TraceRecord record)

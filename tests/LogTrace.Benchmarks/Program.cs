@@ -1,5 +1,6 @@
 using System.CommandLine;
 using LogTrace.Benchmarks;
+using LogTrace.Benchmarks.Chains;
 using LogTrace.Benchmarks.Logger;
 using LogTrace.Benchmarks.Shipper;
 
@@ -14,10 +15,7 @@ logger.SetAction(parse =>
     if (parse.GetValue(rounds) is { } count) effort = effort with { Rounds = Math.Max(1, count) };
     var report = new Report("Logger");
     LoggerBenchmarks.Run(effort, report);
-    // A quick run's figures must not take the place of real ones.
-    var folder = parse.GetValue(results)?.FullName ?? (parse.GetValue(quick) ? null : Report.CommittedResults);
-    if (folder is not null) report.Save(folder, "logger");
-    return report.AllMet ? 0 : 1;
+    return Keep(parse, report, "logger");
 });
 
 var kafka = new Option<string?>("--kafka") { HelpName = "HOST:PORT", Description = "A broker to measure with (default: one is started from ../shared/engines and wiped)." };
@@ -37,10 +35,28 @@ ship.SetAction(async (parse, _) =>
         return 1;
     }
 
-    var folder = parse.GetValue(results)?.FullName ?? (parse.GetValue(quick) ? null : Report.CommittedResults);
-    if (folder is not null) report.Save(folder, "ship");
-    return report.AllMet ? 0 : 1;
+    return Keep(parse, report, "ship");
 });
 
-var root = new RootCommand("LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { logger, ship };
+var peer = new Option<string?>("--peer") { Description = "Program that prints the figures of Zipkin's tree builder (default ../shared/peers/zipkin-tree/run, if it is there)." };
+var sizes = new Option<int[]>("--sizes") { Description = "Records a trace (default 10 to 1,000,000).", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [10, 100, 1_000, 10_000, 100_000, 1_000_000] };
+var chain = new Command("chain", "Building chains against Zipkin's own tree builder: records/s on one thread, memory a record.") { rounds, quick, results, peer, sizes };
+chain.SetAction(parse =>
+{
+    var isQuick = parse.GetValue(quick);
+    var zipkin = parse.GetValue(peer) ?? (Report.Peer("zipkin-tree/run") is { } found && !isQuick ? found : null);
+    var report = new Report("Chains");
+    ChainBenchmarks.Run([.. parse.GetValue(sizes)!.Where(size => !isQuick || size <= 100_000)], isQuick ? 100_000 : 1_000_000, parse.GetValue(rounds) ?? 5, zipkin, report);
+    return Keep(parse, report, "chain");
+});
+
+var root = new RootCommand("LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { logger, ship, chain };
 return await root.Parse(args).InvokeAsync();
+
+int Keep(ParseResult parse, Report report, string name)
+{
+    // A quick run's figures must not take the place of real ones.
+    var folder = parse.GetValue(results)?.FullName ?? (parse.GetValue(quick) ? null : Report.CommittedResults);
+    if (folder is not null) report.Save(folder, name);
+    return report.AllMet ? 0 : 1;
+}

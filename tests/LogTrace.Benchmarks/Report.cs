@@ -32,13 +32,18 @@ sealed class Report(string title)
     readonly StringBuilder _text = new(Head(title));
 
     /// <summary>Where the figures lie that are under version control; null when this does not run from a checkout.</summary>
-    public static string? CommittedResults
+    public static string? CommittedResults => Checkout is { } root ? Path.Combine(root, "tests", "LogTrace.Benchmarks", "results") : null;
+
+    /// <summary>A program to compare with, kept beside the checkout; null when it is not there.</summary>
+    public static string? Peer(string name) => Checkout is { } root && Path.Combine(root, "..", "shared", "peers", name) is var path && File.Exists(path) ? path : null;
+
+    static string? Checkout
     {
         get
         {
             for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
             {
-                if (File.Exists(Path.Combine(folder.FullName, "LogTrace.sln"))) return Path.Combine(folder.FullName, "tests", "LogTrace.Benchmarks", "results");
+                if (File.Exists(Path.Combine(folder.FullName, "LogTrace.sln"))) return folder.FullName;
             }
 
             return null;

@@ -9,13 +9,10 @@ namespace LogTrace.Indexer.Chains;
 /// </summary>
 public sealed class CallChain
 {
-    readonly Lazy<IReadOnlyList<string>> _services;
-    readonly Lazy<IReadOnlyList<string>> _edges;
+    IReadOnlyList<string>? _edges;
 
     internal CallChain()
     {
-        _services = new(FindServices);
-        _edges = new(FindEdges);
     }
 
     public required string TraceId { get; init; }
@@ -91,10 +88,10 @@ public sealed class CallChain
     public string? EntryCode => (Entry?.Callee ?? Entry?.Caller)?.Record.Code;
 
     /// <summary>Services with a record in the chain, in order of appearance.</summary>
-    public IReadOnlyList<string> Services => _services.Value;
+    public required IReadOnlyList<string> Services { get; init; }
 
     /// <summary>Distinct <c>caller&gt;callee</c>, in order of appearance.</summary>
-    public IReadOnlyList<string> Edges => _edges.Value;
+    public IReadOnlyList<string> Edges => _edges ??= FindEdges();
 
     /// <summary>
     /// Nodes and gaps as they are drawn one below the other: a parent, its children in id order with what is missing between them. That
@@ -137,23 +134,19 @@ public sealed class CallChain
     /// <summary>Number of <see cref="Rows"/>.</summary>
     public int RowCount => Nodes.Count + Gaps.Count;
 
-    IReadOnlyList<string> FindServices()
-    {
-        var seen = new HashSet<string>(StringComparer.Ordinal);
-        var services = new List<string>();
-        foreach (var node in Nodes)
-            foreach (var record in node.Records)
-                if (record.Service is { } service && seen.Add(service)) services.Add(service);
-        return services;
-    }
-
-    IReadOnlyList<string> FindEdges()
+    List<string> FindEdges()
     {
         var seen = new HashSet<(string, string)>();
         var edges = new List<string>();
+        (string? Caller, string? Target) last = default;
         foreach (var node in Nodes)
-            if (!node.IsFork && node.CallerService is { } caller && node.Target is { } target && seen.Add((caller, target)))
-                edges.Add($"{caller}>{target}");
+        {
+            if (node.IsFork || node.CallerService is not { } caller || node.Target is not { } target) continue;
+            if (ReferenceEquals(caller, last.Caller) && ReferenceEquals(target, last.Target)) continue;
+            last = (caller, target);
+            if (seen.Add((caller, target))) edges.Add($"{caller}>{target}");
+        }
+
         return edges;
     }
 }

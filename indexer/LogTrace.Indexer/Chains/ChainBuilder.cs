@@ -1,4 +1,5 @@
-using System.Globalization;
+using System.Buffers;
+using System.Runtime.InteropServices;
 using LogTrace.Records;
 
 namespace LogTrace.Indexer.Chains;
@@ -23,8 +24,17 @@ public static class ChainBuilder
     {
         ArgumentNullException.ThrowIfNull(traceId);
         ArgumentNullException.ThrowIfNull(records);
-        RecordDeriver.ResolveServices(records);
-        return new ChainAssembly(traceId, records, options ?? ChainOptions.Default).Build();
+        var all = records switch
+        {
+            IndexedRecord[] array => array,
+            List<IndexedRecord> list => CollectionsMarshal.AsSpan(list),
+            _ => [.. records],
+        };
+        RecordDeriver.ResolveServices(all);
+        var assembly = ChainAssembly.Rent();
+        var chain = assembly.Build(traceId, all, options ?? ChainOptions.Default);
+        ChainAssembly.Return(assembly);
+        return chain;
     }
 }
 
@@ -57,61 +67,143 @@ sealed class ChainAssembly
         Sampled,
     }
 
-    readonly string _traceId;
-    readonly ChainOptions _options;
-    readonly int _recordCount;
+    // Beyond this a dictionary is given up with its trace.
+    const int KeptNames = 1_000;
+
+    [ThreadStatic]
+    static ChainAssembly? t_idle;
+
     readonly List<IndexedRecord> _loose = [];
     readonly List<int> _open = [];
     readonly List<(int Site, ulong From, ulong To)> _gaps = [];
-    readonly List<ChainNode> _nodes = [];
     readonly Dictionary<int, ParentExecutions> _parents = [];
-    readonly IndexedRecord[] _placed;
-    readonly PeerNames _peers = new();
-    ChainEntry[] _entries;
-    Site[] _sites = new Site[16];
+    PeerNames _peers = new();
+    HashSet<string> _seenServices = new(StringComparer.Ordinal);
+    Totals _totals;
+
+    // Rented: only the first _entryCount, _siteCount and so on are of this trace.
+    ChainEntry[] _entries = [];
+    Site[] _sites = [];
     int[] _siteOfNode = [];
+    int _entryCount;
     int _siteCount;
+
+    // Become the chain's.
+    ChainOptions _options = ChainOptions.Default;
+    List<ChainNode> _nodes = null!;
+    List<string> _services = null!;
+    IndexedRecord[] _placed = null!;
     int _placedCount;
-    int _duplicateCount;
+    string? _lastService;
     bool _hasUnknown;
     bool _twins;
     bool _trustsSpans;
     Dictionary<int, List<IndexedRecord>>? _looseBySite;
     Dictionary<IndexedRecord, List<IndexedRecord>>? _copies;
 
-    public ChainAssembly(string traceId, IReadOnlyList<IndexedRecord> records, ChainOptions options)
+    /// <summary>What does not depend on the places of the records.</summary>
+    struct Totals
     {
-        _traceId = traceId;
-        _options = options;
-        _recordCount = records.Count;
-        _placed = new IndexedRecord[records.Count];
-        var entries = new ChainEntry[records.Count];
-        var count = 0;
-        foreach (var record in records)
-        {
-            if (record.Record.RpcId is { IsEmpty: false } id) entries[count++] = new ChainEntry(record, id.Text);
-            else _loose.Add(record);
-        }
-
-        _entries = count == entries.Length ? entries : entries[..count];
+        public long Start, End, Newest;
+        public int Records, Duplicates, Errors, Alarms;
+        public bool IsDebug, IsSampled, HasUid;
     }
 
-    public CallChain Build()
+    /// <summary>This thread's assembly, to be used for one chain. One that failed is not given back.</summary>
+    public static ChainAssembly Rent()
     {
-        Array.Sort(_entries);
+        var assembly = t_idle ?? new ChainAssembly();
+        t_idle = null;
+        return assembly;
+    }
+
+    /// <summary>Keeps the assembly for the thread's next chain, without anything of the last one.</summary>
+    public static void Return(ChainAssembly assembly)
+    {
+        assembly.Clear();
+        t_idle = assembly;
+    }
+
+    public CallChain Build(string traceId, ReadOnlySpan<IndexedRecord> records, ChainOptions options)
+    {
+        _options = options;
+        _services = [];
+        _placed = new IndexedRecord[records.Length];
+        Take(records);
         SetCopiesAside();
         _loose.Sort(ChainEntry.CompareRecords);
         _twins = ReadsAsTwins();
         FindSites();
         LearnPairs();
         PlaceLoose();
+        _nodes = new List<ChainNode>(_siteCount);
         for (var site = 0; site < _siteCount; site++) AddNodes(site);
         AddUnknown();
-        _siteOfNode = new int[_nodes.Count];
+        _siteOfNode = ArrayPool<int>.Shared.Rent(_nodes.Count);
         for (var site = 0; site < _siteCount; site++)
             for (var i = 0; i < _sites[site].NodeCount; i++) _siteOfNode[_sites[site].FirstNode + i] = site;
         SpanAndName();
-        return Count();
+        return Count(traceId);
+    }
+
+    void Clear()
+    {
+        GiveBack(ref _entries, _entryCount);
+        GiveBack(ref _sites, _siteCount);
+        GiveBack(ref _siteOfNode, 0);
+        _entryCount = _siteCount = _placedCount = 0;
+        _loose.Clear();
+        _open.Clear();
+        _gaps.Clear();
+        _parents.Clear();
+        if (_peers.Count > KeptNames) (_peers, _seenServices) = (new PeerNames(), new HashSet<string>(StringComparer.Ordinal));
+        _peers.Clear();
+        _seenServices.Clear();
+        _totals = default;
+        (_nodes, _services, _placed, _lastService) = (null!, null!, null!, null);
+        _hasUnknown = _twins = _trustsSpans = false;
+        (_looseBySite, _copies) = (null, null);
+    }
+
+    /// <summary>Nothing of a trace stays in the pool.</summary>
+    static void GiveBack<T>(ref T[] array, int used)
+    {
+        if (array.Length == 0) return;
+        Array.Clear(array, 0, used);
+        ArrayPool<T>.Shared.Return(array);
+        array = [];
+    }
+
+    void Take(ReadOnlySpan<IndexedRecord> records)
+    {
+        _totals = new Totals { Records = records.Length, Start = long.MaxValue, End = long.MinValue, Newest = long.MinValue };
+        var entries = ArrayPool<ChainEntry>.Shared.Rent(records.Length);
+        var count = 0;
+        foreach (var record in records)
+        {
+            _totals.Start = Math.Min(_totals.Start, record.StartMicros);
+            _totals.End = Math.Max(_totals.End, record.EndMicros);
+            _totals.Newest = Math.Max(_totals.Newest, record.TimestampMicros);
+            _totals.IsDebug |= record.IsDebug;
+            _totals.IsSampled |= record.IsSampled;
+            _totals.HasUid |= record.HasUid;
+            CountErrors(record, 1);
+            if (record.RpcIdText is { } id) entries[count++] = new ChainEntry(record, id);
+            else _loose.Add(record);
+        }
+
+        _entries = ArrayPool<ChainEntry>.Shared.Rent(count);
+        _entryCount = count;
+        var keys = ArrayPool<ChainSort.Key>.Shared.Rent(count);
+        ChainSort.Sort(entries.AsSpan(0, count), keys.AsSpan(0, count), _entries);
+        ArrayPool<ChainSort.Key>.Shared.Return(keys);
+        GiveBack(ref entries, count);
+    }
+
+    void CountErrors(IndexedRecord record, int times)
+    {
+        if (record.IsError) _totals.Errors += times;
+        if (record.IsAlarm) _totals.Alarms += times;
     }
 
     /// <summary>
@@ -120,8 +212,8 @@ sealed class ChainAssembly
     /// </summary>
     void SetCopiesAside()
     {
-        var kept = Math.Min(1, _entries.Length);
-        for (var i = 1; i < _entries.Length; i++)
+        var kept = Math.Min(1, _entryCount);
+        for (var i = 1; i < _entryCount; i++)
         {
             ref readonly var first = ref _entries[kept - 1];
             ref readonly var entry = ref _entries[i];
@@ -135,18 +227,28 @@ sealed class ChainAssembly
             _copies ??= new(ReferenceEqualityComparer.Instance);
             if (!_copies.TryGetValue(first.Record, out var copies)) _copies.Add(first.Record, copies = []);
             copies.Add(entry.Record);
-            _duplicateCount++;
+            _totals.Duplicates++;
+            CountErrors(entry.Record, -1);
         }
 
-        if (kept < _entries.Length) _entries = _entries[..kept];
+        Array.Clear(_entries, kept, _entryCount - kept);
+        _entryCount = kept;
     }
 
     /// <summary>Places a record and the copies of it.</summary>
     void Place(IndexedRecord record)
     {
-        _placed[_placedCount++] = record;
+        PlaceOne(record);
         if (_copies is null || !_copies.TryGetValue(record, out var copies)) return;
-        foreach (var copy in copies) _placed[_placedCount++] = copy;
+        foreach (var copy in copies) PlaceOne(copy);
+    }
+
+    void PlaceOne(IndexedRecord record)
+    {
+        _placed[_placedCount++] = record;
+        if (record.Service is not { } service || ReferenceEquals(service, _lastService)) return;
+        _lastService = service;
+        if (_seenServices.Add(service)) _services.Add(service);
     }
 
     // ---- which reading ----
@@ -155,7 +257,7 @@ sealed class ChainAssembly
     {
         if (_options.Reading != ChainReading.Majority) return _options.Reading == ChainReading.Twins;
         int twins = 0, pairs = 0;
-        for (int start = 0, end; start < _entries.Length; start = end)
+        for (int start = 0, end; start < _entryCount; start = end)
         {
             end = EndOfGroup(start);
             if (ShowsTwins(start, end)) twins++;
@@ -164,7 +266,7 @@ sealed class ChainAssembly
         // Pairs need a look-up each and logs of our own form show no twins at all: count them only where they can decide.
         var tieIsTwins = _options.TieReading == ChainReading.Twins;
         if (twins == 0 && !tieIsTwins) return false;
-        for (int start = 0, end; start < _entries.Length; start = end)
+        for (int start = 0, end; start < _entryCount; start = end)
         {
             end = EndOfGroup(start);
             if (ShowsPair(start, end)) pairs++;
@@ -194,16 +296,16 @@ sealed class ChainAssembly
         for (var i = start; i < end && !hasServer; i++) hasServer = _entries[i].Record.Kind == RecordKind.Server;
         if (!hasServer) return false;
 
-        var parent = new ChainEntry(_entries[start].Record, id[..^2]);
+        var parent = id.AsSpan(0, id.Length - 2);
         int low = 0, high = start;
         while (low < high)
         {
             var middle = (low + high) >>> 1;
-            if (_entries[middle].CompareId(parent) < 0) low = middle + 1;
+            if (RpcId.Compare(_entries[middle].Id, parent) < 0) low = middle + 1;
             else high = middle;
         }
 
-        return _entries[low].HasSameId(parent) && _entries[low].Class == ChainEntry.Call; // calls sort first within an id
+        return parent.SequenceEqual(_entries[low].Id) && _entries[low].Class == ChainEntry.Call; // calls sort first within an id
     }
 
     static bool IsNumberOne(string id) => id.Length > 2 && id[^1] == '1' && id[^2] == '.';
@@ -211,7 +313,7 @@ sealed class ChainAssembly
     int EndOfGroup(int start)
     {
         var end = start + 1;
-        while (end < _entries.Length && _entries[end].HasSameId(_entries[start])) end++;
+        while (end < _entryCount && _entries[end].HasSameId(_entries[start])) end++;
         return end;
     }
 
@@ -219,7 +321,7 @@ sealed class ChainAssembly
 
     void FindSites()
     {
-        for (int start = 0, end; start < _entries.Length; start = end)
+        for (int start = 0, end; start < _entryCount; start = end)
         {
             end = EndOfGroup(start);
             var id = _entries[start].Id;
@@ -267,9 +369,10 @@ sealed class ChainAssembly
         var start = parent < 0 ? 0 : _sites[parent].Length + 1;
         while (start <= length)
         {
-            var dot = id.AsSpan(start, length - start).IndexOf('.');
-            var end = dot < 0 ? length : start + dot;
-            var number = ulong.TryParse(id.AsSpan(start, end - start), NumberStyles.None, CultureInfo.InvariantCulture, out var value) ? value : ulong.MaxValue;
+            // At most 19 digits (RpcId.MaxSegmentDigits), so that the number fits.
+            var end = start;
+            ulong number = 0;
+            for (; end < length && id[end] != '.'; end++) number = (number * 10) + (ulong)(id[end] - '0');
             var isIrregular = parent >= 0 && (Use(parent, number) || (number >= ChainBuilder.FirstForeignNumber && _sites[parent].LastIsIrregular));
             var site = AddSite(id, end, parent, parent < 0 ? 0 : _sites[parent].Depth + 1, number);
             _sites[site].IsIrregular = isIrregular;
@@ -289,7 +392,14 @@ sealed class ChainAssembly
 
     int AddSite(string source, int length, int parent, int depth, ulong number)
     {
-        if (_siteCount == _sites.Length) Array.Resize(ref _sites, _siteCount * 2);
+        if (_siteCount == _sites.Length)
+        {
+            var larger = ArrayPool<Site>.Shared.Rent(Math.Max(Math.Max(16, _entryCount), _siteCount * 2));
+            _sites.AsSpan(0, _siteCount).CopyTo(larger);
+            GiveBack(ref _sites, _siteCount);
+            _sites = larger;
+        }
+
         _sites[_siteCount] = new Site { Source = source, Length = length, Parent = parent, Depth = depth, Number = number };
         return _siteCount++;
     }
@@ -347,7 +457,7 @@ sealed class ChainAssembly
 
         // A proxy that takes part in W3C tracing puts its own span between caller and callee, everywhere: then a difference proves nothing.
         _trustsSpans = matching >= differing;
-        foreach (var entry in _entries) _peers.Know(entry.Record.Service);
+        for (var i = 0; i < _entryCount; i++) _peers.Know(_entries[i].Service);
     }
 
     /// <summary>At most one call and one record of its handling: no question of executions.</summary>
@@ -408,7 +518,7 @@ sealed class ChainAssembly
             var firstEvent = _placedCount;
             PlaceEvents(site.OwnStart, site.OwnEnd);
             PlaceEvents(site.CalleeStart, site.CalleeEnd);
-            foreach (var record in loose) _placed[_placedCount++] = record;
+            foreach (var record in loose) PlaceOne(record);
             var node = AddNode(site, 0, parent, first, firstHandling - first, firstEvent - firstHandling, _placedCount - firstEvent);
             node.Caller = call;
             node.IsError = call is { IsError: true } || server is { IsError: true };
@@ -432,7 +542,7 @@ sealed class ChainAssembly
     void PlaceEvents(int start, int end)
     {
         for (var i = start; i < end; i++)
-            if (_entries[i].Class == ChainEntry.Event) _placed[_placedCount++] = _entries[i].Record;
+            if (_entries[i].Class == ChainEntry.Event) PlaceOne(_entries[i].Record);
     }
 
     void SplitNodes(ref Site site, List<IndexedRecord> loose)
@@ -451,7 +561,7 @@ sealed class ChainAssembly
             var firstHandling = _placedCount;
             foreach (var record in execution.Handlings) Place(record);
             var firstEvent = _placedCount;
-            foreach (var record in execution.Events) _placed[_placedCount++] = record;
+            foreach (var record in execution.Events) PlaceOne(record);
             var node = AddNode(site, number++, execution.Parent, first, firstHandling - first, firstEvent - firstHandling, _placedCount - firstEvent);
             node.IsAmbiguous = execution.IsAmbiguous;
             site.IsAmbiguous |= execution.IsAmbiguous;
@@ -555,8 +665,8 @@ sealed class ChainAssembly
     /// executions are never told apart by it.
     /// </summary>
     static string? ClientName(IndexedRecord call) =>
-        call.Record.Name is { } name && (name.StartsWith("http.", StringComparison.Ordinal) || name.StartsWith("grpc.", StringComparison.Ordinal)) &&
-        call.Record.InstanceName is { Length: > 0 } client && !client.Equals("default", StringComparison.OrdinalIgnoreCase)
+        call.Record.InstanceName is { Length: > 0 } client && !client.Equals("default", StringComparison.OrdinalIgnoreCase) &&
+        call.Record.Name is { } name && (name.StartsWith("http.", StringComparison.Ordinal) || name.StartsWith("grpc.", StringComparison.Ordinal))
             ? client
             : null;
 
@@ -566,12 +676,12 @@ sealed class ChainAssembly
         foreach (var record in node.Records)
         {
             node.SpanStart = Math.Min(node.SpanStart, record.StartMicros);
-            node.SpanEnd = Math.Max(node.SpanEnd, EndOf(record));
+            node.SpanEnd = Math.Max(node.SpanEnd, record.EndMicros);
         }
 
         var shown = node.Caller ?? node.Callee;
         node.StartMicros = shown?.StartMicros ?? node.SpanStart;
-        node.DurationMicros = shown is null ? Between(node.SpanStart, node.SpanEnd) : shown.Record.DurationMicros;
+        node.DurationMicros = shown is null ? Between(node.SpanStart, node.SpanEnd) : shown.DurationMicros;
         node.CallerService = node.Caller?.Service;
         if (node.Callee?.Service is { } callee) node.CalleeService = callee;
         foreach (var record in node.Events)
@@ -588,21 +698,12 @@ sealed class ChainAssembly
     /// <summary>Absurd clocks may lie further apart than a number can say.</summary>
     static long Between(long start, long end) => unchecked(end - start) is >= 0 and var micros ? micros : long.MaxValue;
 
-    static long EndOf(IndexedRecord record)
-    {
-        var duration = record.Record.DurationMicros is { } micros and > 0 && record.Kind is not (RecordKind.Event or RecordKind.Metric) ? micros : 0;
-        return record.StartMicros > long.MaxValue - duration ? long.MaxValue : record.StartMicros + duration;
-    }
-
     // ---- counts ----
 
-    CallChain Count()
+    CallChain Count(string traceId)
     {
-        var sampled = FindSampled(out var isSampled);
-        int placeholders = 0, calleeOnly = 0, foreign = 0, irregular = 0, depth = 0, errors = 0, alarms = 0;
-        long start = long.MaxValue, end = long.MinValue, newest = long.MinValue;
-        var debug = false;
-        string? uid = null;
+        var sampled = _totals.IsSampled ? FindSampled() : null;
+        int placeholders = 0, calleeOnly = 0, foreign = 0, irregular = 0, depth = 0;
         for (var i = 0; i < _nodes.Count; i++)
         {
             var node = _nodes[i];
@@ -614,27 +715,13 @@ sealed class ChainAssembly
             if (node.IsCalleeOnly && !node.IsSampled) calleeOnly++;
             if (node.IsIrregular) irregular++;
             depth = Math.Max(depth, node.Depth);
-            IndexedRecord? last = null;
-            foreach (var record in node.Records)
-            {
-                start = Math.Min(start, record.StartMicros);
-                end = Math.Max(end, EndOf(record));
-                newest = Math.Max(newest, record.Record.TimestampMicros);
-                debug |= record.Record.Debug == true;
-                if (uid is null && record.Record.Has(RecordField.Uid)) uid = record.Record.Uid;
-                var isCopy = last is not null && record.Kind is not (RecordKind.Event or RecordKind.Metric) && ChainEntry.AreIdentical(last, record);
-                last = record;
-                if (isCopy) continue;
-                if (record.IsError) errors++;
-                if (record.Record.Utf8(RecordField.Name).SequenceEqual("log.alarm"u8)) alarms++;
-            }
         }
 
         var ambiguous = 0;
         for (var site = 0; site < _siteCount; site++)
             if (_sites[site].IsAmbiguous) ambiguous++;
 
-        var gaps = new List<ChainGap>(_gaps.Count);
+        List<ChainGap> gaps = new(_gaps.Count);
         long gapCount = 0;
         foreach (var (site, from, to) in _gaps)
         {
@@ -653,41 +740,37 @@ sealed class ChainAssembly
 
         return new CallChain
         {
-            TraceId = _traceId,
+            TraceId = traceId,
             Nodes = _nodes,
             Gaps = gaps,
+            Services = _services,
             IsTwins = _twins,
-            RecordCount = _recordCount,
-            DuplicateCount = _duplicateCount,
+            RecordCount = _totals.Records,
+            DuplicateCount = _totals.Duplicates,
             PlaceholderCount = placeholders,
             GapCount = gapCount,
             CalleeOnlyCount = calleeOnly,
             AmbiguousCount = ambiguous,
             IrregularCount = irregular,
             ForeignCount = foreign,
-            ErrorCount = errors,
-            AlarmCount = alarms,
+            ErrorCount = _totals.Errors,
+            AlarmCount = _totals.Alarms,
             Depth = depth,
-            Debug = debug,
-            Sampled = isSampled,
-            Uid = uid,
-            StartMicros = _nodes.Count == 0 ? 0 : start,
-            DurationMicros = _nodes.Count == 0 ? 0 : Between(start, end),
-            LastRecordMicros = _nodes.Count == 0 ? 0 : newest,
+            Debug = _totals.IsDebug,
+            Sampled = _totals.IsSampled,
+            Uid = _totals.HasUid ? Array.Find(_placed, record => record.HasUid)?.Record.Uid : null,
+            StartMicros = _nodes.Count == 0 ? 0 : _totals.Start,
+            DurationMicros = _nodes.Count == 0 ? 0 : Between(_totals.Start, _totals.End),
+            LastRecordMicros = _nodes.Count == 0 ? 0 : _totals.Newest,
         };
     }
 
     /// <summary>
     /// Which scopes leave records out on purpose. A scope with records says so itself; one without any is taken to do as the scopes
-    /// below it do, else as the one above, since the decision travels with the context. Null when nothing is sampled.
+    /// below it do, else as the one above, since the decision travels with the context.
     /// </summary>
-    Scope[]? FindSampled(out bool isSampled)
+    Scope[] FindSampled()
     {
-        isSampled = false;
-        foreach (var entry in _entries) isSampled |= entry.Record.Record.Sampled == true;
-        foreach (var record in _loose) isSampled |= record.Record.Sampled == true;
-        if (!isSampled) return null;
-
         var scopes = new Scope[_siteCount];
         for (var i = 0; i < _siteCount; i++)
         {
@@ -706,7 +789,7 @@ sealed class ChainAssembly
 
         void Note(int scope, IndexedRecord record)
         {
-            if (record.Record.Sampled == true) scopes[scope] = Scope.Sampled;
+            if (record.IsSampled) scopes[scope] = Scope.Sampled;
             else if (scopes[scope] == Scope.Unknown) scopes[scope] = Scope.Whole;
         }
     }

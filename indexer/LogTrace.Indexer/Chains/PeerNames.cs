@@ -7,6 +7,16 @@ sealed class PeerNames
     readonly HashSet<string> _services = new(StringComparer.Ordinal);
     string? _last;
 
+    /// <summary>Names held.</summary>
+    public int Count => _learnt.Count + _services.Count;
+
+    public void Clear()
+    {
+        _learnt.Clear();
+        _services.Clear();
+        _last = null;
+    }
+
     /// <summary>A name that is a service's.</summary>
     public void Know(string? service)
     {

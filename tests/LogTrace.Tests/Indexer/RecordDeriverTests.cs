@@ -46,7 +46,7 @@ public sealed class RecordDeriverTests
     [Fact]
     public void Guessed_service_is_bettered_by_other_records_of_the_process()
     {
-        var records = AppendixLinesTests.Lines.Select(Derive).ToList();
+        var records = AppendixLinesTests.Lines.Select(Derive).ToArray();
         records.Select(record => record.Service).Should().Equal("baseserver", "baseserver", "js", "js", "game1", "game1", "game1", "game1", "rti");
         for (var time = 0; time < 2; time++)
         {

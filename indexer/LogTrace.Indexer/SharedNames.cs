@@ -1,0 +1,23 @@
+namespace LogTrace.Indexer;
+
+/// <summary>
+/// Gives equal names the same string: services and targets are few and stand in every record, where each would else keep a copy of its own. Bounded: a
+/// name may put another one out, and is then merely kept twice. Thread-safe.
+/// </summary>
+static class SharedNames
+{
+    const int Places = 4_096;
+    const int MaxLength = 64;
+
+    static readonly string?[] s_names = new string?[Places];
+
+    public static string? Of(string? name)
+    {
+        if (name is null || name.Length > MaxLength) return name;
+        ref var place = ref s_names[string.GetHashCode(name, StringComparison.Ordinal) & (Places - 1)];
+        var known = Volatile.Read(ref place);
+        if (known == name) return known;
+        Volatile.Write(ref place, name);
+        return name;
+    }
+}
