@@ -22,6 +22,7 @@ sealed class TraceDbCommand : DbCommand
         using var call = Begin();
         try
         {
+            using var quiet = TraceDbConnection.Quiet(call);
             var rows = _inner.ExecuteNonQuery();
             call?.AddExtra("rows", rows);
             return rows;
@@ -39,6 +40,7 @@ sealed class TraceDbCommand : DbCommand
         using var call = Begin();
         try
         {
+            using var quiet = TraceDbConnection.Quiet(call);
             var rows = await _inner.ExecuteNonQueryAsync(cancellationToken).ConfigureAwait(false);
             call?.AddExtra("rows", rows);
             return rows;
@@ -55,6 +57,7 @@ sealed class TraceDbCommand : DbCommand
         using var call = Begin();
         try
         {
+            using var quiet = TraceDbConnection.Quiet(call);
             return _inner.ExecuteScalar();
         }
         catch (Exception exception)
@@ -69,6 +72,7 @@ sealed class TraceDbCommand : DbCommand
         using var call = Begin();
         try
         {
+            using var quiet = TraceDbConnection.Quiet(call);
             return await _inner.ExecuteScalarAsync(cancellationToken).ConfigureAwait(false);
         }
         catch (Exception exception)
@@ -83,7 +87,8 @@ sealed class TraceDbCommand : DbCommand
         var call = Begin();
         try
         {
-            return Traced(_inner.ExecuteReader(behavior), call);
+            using var quiet = TraceDbConnection.Quiet(call);
+            return TraceDbReader.Around(_inner.ExecuteReader(behavior), call, _connection);
         }
         catch (Exception exception)
         {
@@ -98,7 +103,8 @@ sealed class TraceDbCommand : DbCommand
         var call = Begin();
         try
         {
-            return Traced(await _inner.ExecuteReaderAsync(behavior, cancellationToken).ConfigureAwait(false), call);
+            using var quiet = TraceDbConnection.Quiet(call);
+            return TraceDbReader.Around(await _inner.ExecuteReaderAsync(behavior, cancellationToken).ConfigureAwait(false), call, _connection);
         }
         catch (Exception exception)
         {
@@ -109,8 +115,6 @@ sealed class TraceDbCommand : DbCommand
     }
 
     TraceOperation? Begin() => _connection?.BeginRequest(_inner.CommandText, _inner.Parameters);
-
-    DbDataReader Traced(DbDataReader reader, TraceOperation? call) => call is null ? reader : new TraceDbReader(reader, call, _connection!);
 
     public override void Cancel() => _inner.Cancel();
     public override void Prepare() => _inner.Prepare();

@@ -7,7 +7,7 @@ namespace LogTrace;
 /// <summary>
 /// Any ADO.NET connection, with a record for each thing that it asks its database: <c>mysql.connect</c> and <c>mysql.request</c> (or
 /// <c>pgsql</c>, <c>sqlserver</c>, <c>sqlite</c>, ... by provider), with <c>.error</c> appended where it failed or was cancelled. Use it in place of
-/// the connection: commands, readers and transactions made from it are wrapped as well. Batches (<see cref="DbBatch"/>) are not offered.
+/// the connection: commands, batches, readers and transactions made from it are wrapped as well.
 /// </summary>
 /// <remarks>
 /// Every request takes the next number of the scope in which it starts. Opening takes one too, and the first request that follows in the
@@ -39,10 +39,8 @@ public sealed class TraceDbConnection : DbConnection
     {
         ArgumentNullException.ThrowIfNull(inner);
         ArgumentNullException.ThrowIfNull(options);
-        var problems = options.Validate();
-        if (problems.Count > 0) throw new ArgumentException(string.Join(Environment.NewLine, problems), nameof(options));
         Inner = inner;
-        _options = options;
+        _options = Checked(options);
         _target = new TraceDbTarget(inner);
         inner.StateChange += OnInnerStateChange;
     }
@@ -75,6 +73,7 @@ public sealed class TraceDbConnection : DbConnection
         using var connect = Begin(TraceOperation.Begin(_target.ConnectName));
         try
         {
+            using var quiet = Quiet(connect);
             Inner.Open();
             _connect = connect;
         }
@@ -84,6 +83,10 @@ public sealed class TraceDbConnection : DbConnection
             Fail(connect, exception);
             throw;
         }
+        finally
+        {
+            if (connect is not null && _target.HostName is { } host) connect.DnsDuration = NameResolution.Within(connect, host);
+        }
     }
 
     /// <inheritdoc/>
@@ -92,6 +95,7 @@ public sealed class TraceDbConnection : DbConnection
         using var connect = Begin(TraceOperation.Begin(_target.ConnectName));
         try
         {
+            using var quiet = Quiet(connect);
             await Inner.OpenAsync(cancellationToken).ConfigureAwait(false);
             _connect = connect;
         }
@@ -99,6 +103,10 @@ public sealed class TraceDbConnection : DbConnection
         {
             Fail(connect, exception);
             throw;
+        }
+        finally
+        {
+            if (connect is not null && _target.HostName is { } host) connect.DnsDuration = NameResolution.Within(connect, host);
         }
     }
 
@@ -150,6 +158,12 @@ public sealed class TraceDbConnection : DbConnection
     protected override DbCommand CreateDbCommand() => new TraceDbCommand(Inner.CreateCommand(), this);
 
     /// <inheritdoc/>
+    public override bool CanCreateBatch => Inner.CanCreateBatch;
+
+    /// <inheritdoc/>
+    protected override DbBatch CreateDbBatch() => new TraceDbBatch(Inner.CreateBatch(), this);
+
+    /// <inheritdoc/>
     protected override DbTransaction BeginDbTransaction(IsolationLevel isolationLevel)
     {
         DbTransaction? transaction = null;
@@ -199,7 +213,7 @@ public sealed class TraceDbConnection : DbConnection
     }
 
     /// <summary>Begins the record of a statement, under the number of the connect that was made for it or one of its own; null where nothing is traced.</summary>
-    internal TraceOperation? BeginRequest(string sql, DbParameterCollection? parameters)
+    internal TraceOperation? BeginRequest(string sql, params ReadOnlySpan<DbParameterCollection> parameters)
     {
         var scope = TraceContext.Current;
         var connect = Interlocked.Exchange(ref _connect, null);
@@ -216,9 +230,10 @@ public sealed class TraceDbConnection : DbConnection
     /// <summary>Runs a statement that has no command.</summary>
     internal void Run(string sql, Action run)
     {
-        using var call = BeginRequest(sql, null);
+        using var call = BeginRequest(sql);
         try
         {
+            using var quiet = Quiet(call);
             run();
         }
         catch (Exception exception)
@@ -231,9 +246,10 @@ public sealed class TraceDbConnection : DbConnection
     /// <inheritdoc cref="Run"/>
     internal async Task RunAsync(string sql, Func<CancellationToken, Task> run, CancellationToken cancellationToken)
     {
-        using var call = BeginRequest(sql, null);
+        using var call = BeginRequest(sql);
         try
         {
+            using var quiet = Quiet(call);
             await run(cancellationToken).ConfigureAwait(false);
         }
         catch (Exception exception)
@@ -242,6 +258,15 @@ public sealed class TraceDbConnection : DbConnection
             throw;
         }
     }
+
+    internal static TraceDbOptions Checked(TraceDbOptions options)
+    {
+        var problems = options.Validate();
+        return problems.Count == 0 ? options : throw new ArgumentException(string.Join(Environment.NewLine, problems), nameof(options));
+    }
+
+    /// <summary>Keeps the provider's own activities from being recorded a second time while <paramref name="call"/> runs.</summary>
+    internal static TraceActivities.Quiet Quiet(TraceOperation? call) => call is { Logger.ListensToActivities: true } ? TraceActivities.BeQuiet() : default;
 
     internal static void Fail(TraceOperation? call, Exception exception)
     {

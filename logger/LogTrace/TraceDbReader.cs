@@ -26,6 +26,9 @@ sealed class TraceDbReader : DbDataReader
         connection.ReaderOpened(call);
     }
 
+    public static DbDataReader Around(DbDataReader reader, TraceOperation? call, TraceDbConnection? connection) =>
+        call is null || connection is null ? reader : new TraceDbReader(reader, call, connection);
+
     public override bool Read() => Count(Guard(_inner.Read));
 
     public override async Task<bool> ReadAsync(CancellationToken cancellationToken)

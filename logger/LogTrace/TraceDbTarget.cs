@@ -29,6 +29,9 @@ sealed class TraceDbTarget
     /// <summary>Server as host:port; null for a database that is a file.</summary>
     public string? Host { get; }
 
+    /// <summary>The server's name alone.</summary>
+    public string? HostName => Host is null || Host.LastIndexOf(':') is not (var end and > 0) ? Host : Host[..end];
+
     /// <summary>The database that is used now; for a file its name without the folder.</summary>
     public string? DatabaseOf(DbConnection connection)
     {
@@ -90,10 +93,26 @@ sealed class TraceDbTarget
 
     public static string Bounded(string text, int length) => text.Length <= length ? text : text[..(length - 3)] + "...";
 
-    /// <summary>Parameters as a JSON object of at most <paramref name="maxLength"/> characters.</summary>
-    public static string Format(DbParameterCollection? parameters, int maxLength)
+    /// <summary>Parameters as a JSON object, those of several statements as an array of such, of at most <paramref name="maxLength"/> characters.</summary>
+    public static string Format(ReadOnlySpan<DbParameterCollection> statements, int maxLength)
     {
-        if (parameters is null || parameters.Count == 0) return "{}";
+        if (statements.Length <= 1) return statements.IsEmpty ? "{}" : Format(statements[0], maxLength);
+        var text = new StringBuilder("[");
+        for (var index = 0; index < statements.Length; index++)
+        {
+            var more = $"\"...{statements.Length - index}\"]";
+            var room = maxLength - text.Length - more.Length - 2;
+            var member = room < 16 ? null : Format(statements[index], room);
+            if (member is null) return text.Append(index > 0 ? "," : "").Append(more).ToString();
+            text.Append(index > 0 ? "," : "").Append(member);
+        }
+
+        return text.Append(']').ToString();
+    }
+
+    static string Format(DbParameterCollection parameters, int maxLength)
+    {
+        if (parameters.Count == 0) return "{}";
         var text = new StringBuilder("{");
         for (var index = 0; index < parameters.Count; index++)
         {

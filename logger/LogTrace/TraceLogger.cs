@@ -120,6 +120,8 @@ public sealed class TraceLogger : IDisposable
 
     internal ServiceTexts Texts { get; }
 
+    internal bool ListensToActivities => Options.Instrumentation.Databases || Options.Instrumentation.ActivitySources.Count > 0;
+
     /// <summary>Sets this as <see cref="Default"/> unless there is one.</summary>
     public void UseAsDefault() => Interlocked.CompareExchange(ref s_default, this, null);
 

@@ -38,6 +38,11 @@ public sealed class TraceOperation : TraceSpan
     /// </summary>
     public TraceOperation BeginPart(string name, string action = "", string param = "") => new(Scope, Number, SpanNumber, name, action, param);
 
+    /// <summary>Called once, when the call ends and before its record is written: fills in what was not known before.</summary>
+    internal Action? Settle { get; set; }
+
+    private protected override void Ending() => Settle?.Invoke();
+
     /// <summary>
     /// What was called has answered, but whether that is all depends on who reads the answer: the scope keeps the call until <see cref="Resume"/> and ends it at its own
     /// end, as of now. False when the scope has ended already.

@@ -22,7 +22,7 @@ public abstract class TraceSpan : IDisposable
     }
 
     /// <summary>Kind of record that this ends in, without <c>.error</c>: <c>request.info</c>, <c>http.get</c>, <c>mysql.request</c>, ...</summary>
-    public string Name { get; }
+    public string Name { get; internal set; }
 
     /// <summary>The service that the record belongs to.</summary>
     public TraceLogger Logger { get; }

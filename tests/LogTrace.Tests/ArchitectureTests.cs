@@ -11,6 +11,8 @@ public sealed class ArchitectureTests
         { "LogTrace", ["LogTrace.Records"] },
         { "LogTrace.Hosting", ["LogTrace", "LogTrace.Records"] },
         { "LogTrace.AspNetCore", ["LogTrace.Hosting", "LogTrace", "LogTrace.Records"] },
+        { "LogTrace.Redis", ["LogTrace", "LogTrace.Records"] },
+        { "LogTrace.Kafka", ["LogTrace", "LogTrace.Records"] },
         { "Shop", ["LogTrace.AspNetCore", "LogTrace.Hosting", "LogTrace", "LogTrace.Records"] },
         { "LogTrace.Transport", ["LogTrace.Records"] },
         { "LogTrace.Shipper", ["LogTrace.Transport", "LogTrace.Records"] },

@@ -11,7 +11,7 @@ namespace LogTrace.Tests.Support;
 public sealed class ContractFactAttribute : FactAttribute;
 
 /// <summary>On a class that runs a contract kit: it needs a real server.</summary>
-/// <param name="engine">kafka, or one of the Elasticsearch engines.</param>
+/// <param name="engine">kafka, redis, postgresql, mariadb, or one of the Elasticsearch engines.</param>
 [AttributeUsage(AttributeTargets.Class)]
 public sealed class NeedsEngineAttribute(string engine) : Attribute
 {
@@ -44,6 +44,7 @@ public sealed class ContractTestCase : XunitTestCase
         {
             null => base.GetSkipReason(fact),
             "kafka" => RealEngines.KafkaMissing,
+            "redis" or "postgresql" or "mariadb" => DebianServers.Missing(needs),
             // With a server given by address there is one set of data only, and it is run under the first name.
             _ when RealEngines.ElasticsearchMissing is null && !RealEngines.Elasticsearches[0].StartsWith("http", StringComparison.Ordinal) => null,
             _ when RealEngines.ElasticsearchMissing is null && needs != "elasticsearch7" => $"{RealEngines.ElasticsearchVariable} names one server, which another class of this kit uses",
