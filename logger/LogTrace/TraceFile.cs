@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Text.RegularExpressions;
 using Microsoft.Win32.SafeHandles;
 using Serilog.Debugging;
@@ -30,6 +31,8 @@ public sealed class TraceFile : IDisposable
 {
     static readonly TimeSpan s_othersAreAlive = TimeSpan.FromHours(1);
     static readonly TimeSpan s_lastWords = TimeSpan.FromSeconds(2);
+    static readonly TimeSpan s_shutdown = TimeSpan.FromMinutes(1);
+    static readonly PosixSignal[] s_signals = [PosixSignal.SIGTERM, PosixSignal.SIGINT, PosixSignal.SIGQUIT, PosixSignal.SIGHUP];
     static readonly DropReason[] s_reasons = Enum.GetValues<DropReason>();
 
     readonly TraceFileOptions _options;
@@ -39,6 +42,7 @@ public sealed class TraceFile : IDisposable
     readonly string _ending;
     readonly string _started = DateTime.UtcNow.ToString("yyyyMMdd'T'HHmmssfff", CultureInfo.InvariantCulture);
     readonly Thread _writer;
+    readonly PosixSignalRegistration[] _signals;
     readonly Lock _fileGate = new();
     readonly object _gate = new();
 
@@ -51,6 +55,7 @@ public sealed class TraceFile : IDisposable
     long _settled;
     bool _flushNow;
     bool _closing;
+    long _writeThroughUntil;
     bool _stalled;
 
     // Guarded by _fileGate.
@@ -92,6 +97,7 @@ public sealed class TraceFile : IDisposable
         OpenNext();
         AppDomain.CurrentDomain.ProcessExit += OnProcessExit;
         AppDomain.CurrentDomain.UnhandledException += OnUnhandledException;
+        _signals = [.. s_signals.Select(signal => PosixSignalRegistration.Create(signal, OnSignal))];
         _writer = new Thread(Run) { IsBackground = true, Name = "LogTrace file writer" };
         // The writer must not keep the context of whoever made it alive.
         _writer.UnsafeStart();
@@ -147,6 +153,8 @@ public sealed class TraceFile : IDisposable
             _taken++;
             // The writer wakes up for the first line, to look at the clock, and for the one that fills a batch.
             if (before == 0 || (before < _options.FlushBytes && _waitingBytes >= _options.FlushBytes)) Monitor.PulseAll(_gate);
+            // The process may be gone at any moment: what is accepted now has to be in the file.
+            if (_writeThroughUntil > Environment.TickCount64) WaitUntilSettled(_taken, _options.MaxBlock);
             return true;
         }
     }
@@ -154,20 +162,7 @@ public sealed class TraceFile : IDisposable
     /// <summary>Waits until every line queued so far is with the operating system or dropped. False when that took longer than <paramref name="timeout"/>.</summary>
     public bool Flush(TimeSpan timeout)
     {
-        var deadline = Environment.TickCount64 + (long)timeout.TotalMilliseconds;
-        lock (_gate)
-        {
-            var target = _taken;
-            while (_settled < target)
-            {
-                _flushNow = true;
-                Monitor.PulseAll(_gate);
-                var left = deadline - Environment.TickCount64;
-                if (left <= 0 || !Monitor.Wait(_gate, (int)Math.Min(left, int.MaxValue))) return _settled >= target;
-            }
-
-            return true;
-        }
+        lock (_gate) return WaitUntilSettled(_taken, timeout);
     }
 
     /// <summary>Writes what waits, syncs the file to the disk and closes it. Lines that come later are dropped and counted.</summary>
@@ -181,27 +176,48 @@ public sealed class TraceFile : IDisposable
 
         AppDomain.CurrentDomain.ProcessExit -= OnProcessExit;
         AppDomain.CurrentDomain.UnhandledException -= OnUnhandledException;
+        foreach (var signal in _signals) signal.Dispose();
         _writer.Join();
         lock (_fileGate)
         {
-            if (_file is null) return;
-            try
-            {
-                RandomAccess.FlushToDisk(_file);
-            }
-            catch (IOException exception)
-            {
-                SelfLog.WriteLine("LogTrace: cannot sync {0}: {1}", _path, exception.Message);
-            }
-
+            Sync();
             Close();
         }
     }
 
-    void OnProcessExit(object? sender, EventArgs arguments) => Dispose();
+    void OnProcessExit(object? sender, EventArgs arguments) => BeforeTheEnd(long.MaxValue);
+
+    // Since .NET 10 nothing but the signal's handlers runs before it ends the process. Where one of them keeps the process alive, to shut down in order, that takes a while.
+    void OnSignal(PosixSignalContext context) => BeforeTheEnd(Environment.TickCount64 + (long)s_shutdown.TotalMilliseconds);
+
+    // The file stays open: other handlers may have something to say, too.
+    void BeforeTheEnd(long writeThroughUntil)
+    {
+        lock (_gate)
+        {
+            _writeThroughUntil = Math.Max(_writeThroughUntil, writeThroughUntil);
+            WaitUntilSettled(_taken, s_shutdown);
+        }
+
+        lock (_fileGate) Sync();
+    }
 
     // What was logged last says most about a crash, and no ProcessExit follows on it.
     void OnUnhandledException(object sender, UnhandledExceptionEventArgs arguments) => Flush(s_lastWords);
+
+    bool WaitUntilSettled(long target, TimeSpan timeout)
+    {
+        var deadline = Environment.TickCount64 + (long)timeout.TotalMilliseconds;
+        while (_settled < target)
+        {
+            _flushNow = true;
+            Monitor.PulseAll(_gate);
+            var left = deadline - Environment.TickCount64;
+            if (left <= 0 || !Monitor.Wait(_gate, (int)Math.Min(left, int.MaxValue))) return _settled >= target;
+        }
+
+        return true;
+    }
 
     byte[] NewBuffer() => GC.AllocateUninitializedArray<byte>(_options.QueueBytes / 2);
 
@@ -405,6 +421,19 @@ public sealed class TraceFile : IDisposable
     // Whole intervals since the epoch: a day begins at midnight UTC, an hour on the hour.
     DateTimeOffset NextRoll(DateTimeOffset now) =>
         _options.RollInterval is { } interval ? DateTimeOffset.UnixEpoch + (Math.Floor((now - DateTimeOffset.UnixEpoch) / interval) + 1) * interval : DateTimeOffset.MaxValue;
+
+    void Sync()
+    {
+        if (_file is null) return;
+        try
+        {
+            RandomAccess.FlushToDisk(_file);
+        }
+        catch (IOException exception)
+        {
+            SelfLog.WriteLine("LogTrace: cannot sync {0}: {1}", _path, exception.Message);
+        }
+    }
 
     void Close()
     {

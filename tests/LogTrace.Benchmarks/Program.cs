@@ -1,8 +1,13 @@
 using System.CommandLine;
+using System.Globalization;
 using LogTrace.Benchmarks;
 using LogTrace.Benchmarks.Chains;
+using LogTrace.Benchmarks.Children;
 using LogTrace.Benchmarks.Logger;
 using LogTrace.Benchmarks.Shipper;
+
+// Children of tests and benchmarks: no command line parser is to stand between them and a signal.
+if (args is [LineLoad.Command, var path, var accepted, var seed]) return LineLoad.Run(path, accepted, int.Parse(seed, CultureInfo.InvariantCulture));
 
 var rounds = new Option<int?>("--rounds") { Description = "Measured rounds of each side (default 5); the median counts." };
 var quick = new Option<bool>("--quick") { Description = "A tenth of the work, three rounds: to see that it runs, not for figures." };

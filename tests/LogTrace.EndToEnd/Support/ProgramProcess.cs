@@ -39,6 +39,8 @@ public sealed partial class ProgramProcess : IAsyncDisposable
 
     public static ProgramProcess StartShipper(params string[] arguments) => new("LogTrace.Shipper", arguments, null);
 
+    public static ProgramProcess StartBenchmarks(params string[] arguments) => new("LogTrace.Benchmarks", arguments, null);
+
     public int Id => _process.Id;
 
     public bool HasExited => _process.HasExited;

@@ -1,5 +1,6 @@
 using System.Text;
 using LogTrace.Tests.Support;
+using Microsoft.Extensions.Time.Testing;
 using Serilog;
 
 namespace LogTrace.Tests.Logger;
@@ -197,5 +198,155 @@ public sealed class TraceFileTests : IDisposable
         logger.Written.Should().Be(201);
         logger.Dropped.Should().Be(0);
         Written.Records(LogPath).Should().HaveCount(201);
+    }
+
+    [Theory]
+    [InlineData(71)]
+    public async Task Sixty_four_writers_of_lines_of_any_length_lose_tear_and_swap_none(int seed)
+    {
+        const int Writers = 64, Lines = 2_000, Shortest = 10, Longest = 64 * 1024;
+        var file = new TraceFile(Options with { MaxBlock = TimeSpan.FromMinutes(1), RollBytes = 1L << 32 });
+
+        var threads = Enumerable.Range(0, Writers).Select(writer => new Thread(() =>
+        {
+            var buffer = new byte[Longest];
+            for (var number = 0; number < Lines; number++) file.Append(LineOf(writer, number, buffer));
+        })).ToList();
+        threads.ForEach(thread => thread.Start());
+        await Task.Run(() => threads.ForEach(thread => thread.Join()));
+        file.Dispose();
+
+        file.Dropped.Should().Be(0);
+        file.Written.Should().Be(Writers * Lines);
+        var next = new int[Writers];
+        var expected = new byte[Longest];
+        var path = Directory.GetFiles(_folder["logs"]).Should().ContainSingle().Subject;
+        using (var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite, 1024 * 1024))
+        {
+            var line = new byte[Longest];
+            while (stream.ReadAtLeast(line.AsSpan(0, Shortest), Shortest, throwOnEndOfStream: false) == Shortest)
+            {
+                var writer = (line[0] - ' ') * 8 + (line[1] - ' ');
+                var whole = LineOf(writer, next[writer]++, expected);
+                stream.ReadExactly(line.AsSpan(Shortest, whole.Length - Shortest));
+                if (!line.AsSpan(0, whole.Length).SequenceEqual(whole)) Assert.Fail($"line {next[writer] - 1} of writer {writer} is not whole or not in its place, seed {seed}");
+            }
+        }
+
+        next.Should().OnlyContain(count => count == Lines);
+
+        // Its writer in two characters, its number in three, then letters; lengths are as likely between 10 and 100 as between 10,000 and 100,000.
+        ReadOnlySpan<byte> LineOf(int writer, int number, byte[] buffer)
+        {
+            var random = new Random(seed * 1_000_003 + writer * 10_007 + number);
+            var length = (int)(Shortest * Math.Pow((double)Longest / Shortest, random.NextDouble()));
+            var line = buffer.AsSpan(0, length);
+            line.Fill((byte)('a' + random.Next(26)));
+            line[0] = (byte)(' ' + writer / 8);
+            line[1] = (byte)(' ' + writer % 8);
+            for (var (i, rest) = (4, number); i > 1; i--, rest /= 16) line[i] = (byte)(' ' + rest % 16);
+            line[^1] = (byte)'\n';
+            return line;
+        }
+    }
+
+    [SmallDiskFact]
+    public void A_full_disk_drops_counts_and_says_so_in_the_file_when_there_is_room_again()
+    {
+        using var disk = new SmallDisk(kilobytes: 512);
+        var path = Path.Combine(disk.Path, "orders.log");
+        var ballast = Path.Combine(disk.Path, "ballast");
+        File.WriteAllBytes(ballast, new byte[256 * 1024]);
+        using var logger = new TraceLogger(TestService.Options("orders", path) with { File = new() { Path = path, RollBytes = 64 * 1024, FlushBytes = 1024 } });
+        using var scope = logger.StartTrace("job");
+
+        for (var i = 0; i < 1000; i++)
+        {
+            scope.BeginCall("redis.request", new string('k', 1000)).Dispose();
+            logger.File!.Flush(TimeSpan.FromSeconds(10)).Should().BeTrue();
+        }
+
+        var dropped = logger.File!.DroppedFor(DropReason.Disk);
+        dropped.Should().BePositive();
+        Directory.GetFiles(disk.Path, "orders-*").Should().HaveCountLessThan(10, "a disk that refuses leaves no empty files behind");
+        File.Delete(ballast);
+        scope.BeginCall("redis.request", "GET again").Dispose();
+        logger.File.Flush(TimeSpan.FromSeconds(10)).Should().BeTrue();
+
+        var records = Written.Records(path);
+        records.Should().HaveCount((int)logger.Written);
+        records.Where(record => record.Action == "logtrace.dropped_lines").Should().ContainSingle()
+            .Which.ExtraJson.Should().Be($$"""{"value":{{dropped}},"reason":"Disk"}""");
+        records[^2].Action.Should().Be("GET again");
+        (logger.Written + logger.Dropped).Should().Be(1000 + 1 + 1, "every line is in the file or counted");
+    }
+
+    [Fact]
+    public async Task Where_no_caller_is_to_wait_lines_are_dropped_at_once_and_the_file_says_how_many()
+    {
+        using var disk = new ManualResetEventSlim();
+        using var file = new TraceFile(Options with { QueueBytes = 64 * 1024, FlushBytes = 1024, MaxBlock = TimeSpan.FromMinutes(1), WhenFull = FullQueue.DropNewest })
+        {
+            BeforeWrite = () => disk.Wait(),
+            DropReport = (reason, lines) => Line($"{reason} {lines}"),
+        };
+        var line = Line(new string('x', 1023));
+
+        while (file.Append(line))
+        {
+        }
+
+        for (var i = 0; i < 9; i++) file.Append(line).Should().BeFalse();
+        disk.Set();
+        await Eventually.HoldsAsync(() => file.Flush(TimeSpan.Zero), "what waited is written");
+        file.Dispose();
+
+        file.DroppedFor(DropReason.QueueFull).Should().Be(10);
+        Written.Lines(LogPath).Where(text => text.StartsWith("QueueFull", StringComparison.Ordinal)).Should().Equal("QueueFull 10");
+        Written.Lines(LogPath).Should().HaveCount((int)file.Written);
+    }
+
+    [Fact]
+    public void A_new_file_is_begun_on_the_hour()
+    {
+        var time = new FakeTimeProvider(new DateTimeOffset(2026, 11, 22, 1, 59, 59, TimeSpan.Zero));
+        using (var file = new TraceFile(Options with { RollInterval = TimeSpan.FromHours(1) }, time))
+        {
+            WriteOne(file, "one");
+            WriteOne(file, "two");
+            time.Advance(TimeSpan.FromSeconds(1));
+            WriteOne(file, "three");
+            time.Advance(TimeSpan.FromMinutes(59));
+            WriteOne(file, "four");
+        }
+
+        Directory.GetFiles(_folder["logs"]).Order(StringComparer.Ordinal).Select(File.ReadAllText).Should().Equal("one\ntwo\n", "three\nfour\n");
+    }
+
+    [Fact]
+    public void Old_files_go_by_number_and_by_age()
+    {
+        var time = new FakeTimeProvider(DateTimeOffset.UtcNow);
+        using (var file = new TraceFile(Options with { RollInterval = TimeSpan.FromMinutes(1), RetainFiles = 3 }, time))
+        {
+            for (var i = 0; i < 6; i++)
+            {
+                WriteOne(file, $"line {i}");
+                time.Advance(TimeSpan.FromMinutes(1));
+            }
+        }
+
+        Written.Lines(LogPath).Should().Equal("line 3", "line 4", "line 5");
+
+        time.Advance(TimeSpan.FromHours(2));
+        using (var file = new TraceFile(Options with { RetainAge = TimeSpan.FromHours(1) }, time)) WriteOne(file, "next day");
+
+        Written.Lines(LogPath).Should().Equal("next day");
+    }
+
+    static void WriteOne(TraceFile file, string text)
+    {
+        file.Append(Line(text));
+        file.Flush(TimeSpan.FromSeconds(30)).Should().BeTrue();
     }
 }
