@@ -20,13 +20,18 @@ readonly record struct FileKey(ulong Device, ulong Inode);
 readonly record struct FileStatus(FileKey Key, long BirthNanos, long Size, long ModifiedNanos, uint Links, bool IsRegular, bool IsDirectory)
 {
     /// <summary>Follows symbolic links. Null when there is nothing to be seen at the path.</summary>
-    public static FileStatus? OfPath(string path)
+    public static FileStatus? OfPath(string path) => OfPath(path, 0);
+
+    /// <summary>As <see cref="OfPath(string)"/>, but of a symbolic link itself, which is neither a plain file nor a directory.</summary>
+    public static FileStatus? OfEntry(string path) => OfPath(path, Native.DoNotFollow);
+
+    static FileStatus? OfPath(string path, int flags)
     {
         Span<byte> utf8 = stackalloc byte[512];
         var needed = Encoding.UTF8.GetMaxByteCount(path.Length) + 1;
         if (needed > utf8.Length) utf8 = new byte[needed];
         utf8[Encoding.UTF8.GetBytes(path, utf8)] = 0;
-        return Native.TryStatus(Native.CurrentDirectory, utf8, 0, out var status) ? status : null;
+        return Native.TryStatus(Native.CurrentDirectory, utf8, flags, out var status) ? status : null;
     }
 
     public static FileStatus OfHandle(SafeFileHandle handle)
@@ -92,6 +97,7 @@ static class Native
 {
     public const int CurrentDirectory = -100;
     public const int EmptyPath = 0x1000;
+    public const int DoNotFollow = 0x100;
     const uint BasicAndBirth = 0x7ff | 0x800;
 
     // The kernel's struct statx has one layout on every architecture, unlike struct stat.

@@ -80,6 +80,29 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         };
     }
 
+    /// <summary>Another number when a checkpoint made now would say something else of files, names or generations than before.</summary>
+    public int Fingerprint()
+    {
+        var hash = new HashCode();
+        foreach (var tailer in _tailers.Values)
+        {
+            hash.Add(tailer.Key);
+            hash.Add(tailer.Generation);
+            hash.Add(tailer.Path);
+            hash.Add(tailer.MatchedPath);
+            hash.Add(tailer.FileId);
+            hash.Add(tailer.HeadLength);
+            hash.Add(tailer.AckedOffset);
+            hash.Add(tailer.AbsentSinceMillis);
+        }
+
+        foreach (var (tailer, _) in _emptied) hash.Add(tailer.FileId);
+        foreach (var (key, generation) in _gone) hash.Add((key, generation));
+        hash.Add(_generationFloor);
+        hash.Add(_names.Count);
+        return hash.ToHashCode();
+    }
+
     /// <summary>The checkpoint was saved with all ids known now.</summary>
     public void MarkSaved()
     {
