@@ -47,10 +47,11 @@ public static class RealEngines
 
     /// <summary>Starts a server that only the caller uses, and may kill, pause and start again.</summary>
     /// <param name="name">kafka, kafka3, elasticsearch7, opensearch2 or elasticsearch8.</param>
-    public static Task<RealEngine> StartOwnAsync(string name) => RealEngine.StartAsync(name);
+    /// <param name="secure">With TLS, user and password, see <see cref="RealEngine.CaFile"/>.</param>
+    public static Task<RealEngine> StartOwnAsync(string name, bool secure = false) => RealEngine.StartAsync(name, secure);
 
     static Task<RealEngine> SharedAsync(string name) =>
-        Shared.GetOrAdd(name, key => new Lazy<Task<RealEngine>>(() => RealEngine.StartAsync(key))).Value;
+        Shared.GetOrAdd(name, key => new Lazy<Task<RealEngine>>(() => RealEngine.StartAsync(key, secure: false))).Value;
 
     static string? Given(string variable) => Environment.GetEnvironmentVariable(variable) is { Length: > 0 } value ? value : null;
 
@@ -80,21 +81,29 @@ public sealed class RealEngine : IAsyncDisposable
 {
     readonly string _name;
     readonly int _port;
+    readonly string _options;
 
-    RealEngine(string name, int port, string address) => (_name, _port, Address) = (name, port, address);
+    RealEngine(string name, int port, string options, string[] ready) => (_name, _port, _options, Address, CaFile) = (name, port, options, ready[2], ready[^2] == "ca" ? ready[^1] : null);
+
+    /// <summary>The authority that signed a secure server's certificate.</summary>
+    public string? CaFile { get; }
+
+    /// <summary>Where a secure Kafka takes SASL over TLS: user logtrace, password logtrace-test, PLAIN or SCRAM-SHA-256.</summary>
+    public string SecureKafkaAddress => $"localhost:{_port + 2}";
 
     /// <summary>host:port of Kafka, else a URL.</summary>
     public string Address { get; }
 
-    internal static async Task<RealEngine> StartAsync(string name)
+    internal static async Task<RealEngine> StartAsync(string name, bool secure)
     {
+        var options = secure ? "--secure" : "";
         for (var attempt = 1; ; attempt++)
         {
             var port = FreePort();
             try
             {
-                var ready = await EngineKeeper.TellAsync("start", name, port);
-                return new RealEngine(name, port, ready.Split(' ')[2]);
+                var ready = await EngineKeeper.TellAsync("start", name, port, options);
+                return new RealEngine(name, port, options, ready.Split(' '));
             }
             catch (InvalidOperationException) when (attempt < 3)
             {
@@ -104,7 +113,7 @@ public sealed class RealEngine : IAsyncDisposable
     }
 
     /// <summary>Starts it again, with its data, after a kill or a stop; returns when it answers.</summary>
-    public Task StartAgainAsync() => EngineKeeper.TellAsync("start", _name, _port);
+    public Task StartAgainAsync() => EngineKeeper.TellAsync("start", _name, _port, _options);
 
     /// <summary>kill -9.</summary>
     public Task KillAsync() => EngineKeeper.TellAsync("kill", _name, _port);
@@ -161,8 +170,8 @@ static class EngineKeeper
         for old in "${state%-*}"-*; do
           [ "$old" = "$state" ] || [ ! -e "$old/owner" ] || ! flock -n "$old/owner" true || end_all "$old"
         done
-        while read -r verb name port; do
-          if ENGINES_STATE=$state "$engine" "$verb" "$name" --port "$port" </dev/null 9>&- >"$state/answer" 2>"$state/errors"
+        while read -r verb name port options; do
+          if ENGINES_STATE=$state "$engine" "$verb" "$name" --port "$port" $options </dev/null 9>&- >"$state/answer" 2>"$state/errors"
           then echo "DONE $(tail -n 1 "$state/answer")"
           else echo "FAILED $(tail -n 5 "$state/errors" | tr '\n' ' ')"
           fi
@@ -175,13 +184,13 @@ static class EngineKeeper
 
     /// <summary>Runs an engine command; the answer is its last line.</summary>
     /// <exception cref="InvalidOperationException">The command failed; the message has what it said.</exception>
-    public static async Task<string> TellAsync(string verb, string name, int port)
+    public static async Task<string> TellAsync(string verb, string name, int port, string options = "")
     {
         await OneAtATime.WaitAsync();
         try
         {
             _shell ??= Start();
-            await _shell.StandardInput.WriteLineAsync($"{verb} {name} {port}");
+            await _shell.StandardInput.WriteLineAsync($"{verb} {name} {port} {options}");
             await _shell.StandardInput.FlushAsync();
             var answer = await _shell.StandardOutput.ReadLineAsync() ?? throw new InvalidOperationException("the shell that keeps the engines has ended");
             if (!answer.StartsWith("DONE ", StringComparison.Ordinal)) throw new InvalidOperationException($"engine {verb} {name} --port {port}: {answer}");
