@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using LogTrace.Benchmarks;
+using LogTrace.Benchmarks.Accuracy;
 using LogTrace.Benchmarks.Chains;
 using LogTrace.Benchmarks.Children;
 using LogTrace.Benchmarks.Logger;
@@ -55,7 +56,17 @@ chain.SetAction(parse =>
     return Keep(parse, report, "chain");
 });
 
-var root = new RootCommand("LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { logger, ship, chain };
+var seed = new Option<int>("--seed") { Description = "Seed of the made traces and of the losses (default 1).", DefaultValueFactory = _ => 1 };
+var accuracy = new Command("accuracy", "How right chains are when records are lost or spoilt, beside the rules of systems that link spans by parent ids.") { quick, results, seed };
+accuracy.SetAction(parse =>
+{
+    var report = new Report("Accuracy");
+    var (traces, draws) = parse.GetValue(quick) ? (40, 1) : (400, 5);
+    AccuracyBenchmark.Run(traces, draws, parse.GetValue(seed), Report.Data("alibaba-2021-sample.csv.gz"), Report.Data("dgg-callgraph-shapes.jsonl.gz"), report);
+    return Keep(parse, report, "accuracy");
+});
+
+var root = new RootCommand("LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { logger, ship, chain, accuracy };
 return await root.Parse(args).InvokeAsync();
 
 int Keep(ParseResult parse, Report report, string name)

@@ -37,6 +37,9 @@ sealed class Report(string title)
     /// <summary>A program to compare with, kept beside the checkout; null when it is not there.</summary>
     public static string? Peer(string name) => Checkout is { } root && Path.Combine(root, "..", "shared", "peers", name) is var path && File.Exists(path) ? path : null;
 
+    /// <summary>A file of public data, kept beside the checkout; null when it is not there.</summary>
+    public static string? Data(string name) => Checkout is { } root && Path.Combine(root, "..", "shared", "data", name) is var path && File.Exists(path) ? path : null;
+
     static string? Checkout
     {
         get
@@ -59,7 +62,13 @@ sealed class Report(string title)
         var rows = comparisons.ToList();
         var cells = rows.Select(row => new[] { row.What, row.Ours, row.OtherName, row.Other, row.Ratio, row.Bar, row.IsMet switch { true => "yes", false => "NO", _ => "" } })
             .Prepend(["measured", "LogTrace", "compared with", "there", "ratio", "bar", "met"]).ToList();
-        var widths = Enumerable.Range(0, 7).Select(column => cells.Max(row => row[column].Length)).ToArray();
+        AllMet &= rows.All(row => row.IsMet != false);
+        Print(heading, how, cells);
+    }
+
+    void Print(string heading, string how, List<string[]> cells)
+    {
+        var widths = Enumerable.Range(0, cells[0].Length).Select(column => cells.Max(row => row[column].Length)).ToArray();
         var text = new StringBuilder($"\n## {heading}\n\n{how}\n\n");
         for (var row = 0; row < cells.Count; row++)
         {
@@ -67,9 +76,15 @@ sealed class Report(string title)
             if (row == 0) text.AppendLine($"|{string.Join('|', widths.Select(width => new string('-', width + 2)))}|");
         }
 
-        AllMet &= rows.All(row => row.IsMet != false);
         _text.Append(text);
         Console.Write(text);
+    }
+
+    /// <summary>A table of any figures; <paramref name="isMet"/> says whether they hold what is asked for.</summary>
+    public void Table(string heading, string how, IReadOnlyList<string> columns, IReadOnlyList<string[]> rows, bool isMet = true)
+    {
+        AllMet &= isMet;
+        Print(heading, how, [[.. columns], .. rows]);
     }
 
     public void Save(string folder, string name)

@@ -1,0 +1,195 @@
+using System.Globalization;
+using LogTrace.Indexer.Chains;
+
+namespace LogTrace.Benchmarks.Accuracy;
+
+/// <summary>How right chains are when records are lost or spoilt, beside the rules of systems that link spans by their parent's id.</summary>
+static class AccuracyBenchmark
+{
+    static readonly string[] s_columns =
+    [
+        "input", "loss", "lost %", "rule", "depth", "anchor", "orphans' anchor", "gap", "edge P", "edge R", "ancestor P", "ancestor R", "order", "visible", "exact traces", "tops/trace",
+    ];
+
+    /// <param name="traces">Made traces, and shapes taken; the sample of ids is always taken whole.</param>
+    /// <param name="repetitions">Draws of each loss.</param>
+    public static void Run(int traces, int repetitions, int seed, string? alibaba, string? shapes, Report report)
+    {
+        var inputs = new List<(string Name, List<TrueTrace> Traces)> { ("G1 made", Inputs.Generate(traces, seed)) };
+        if (Inputs.AlibabaIds(alibaba, seed) is { } ids) inputs.Add(("G2 Alibaba 2021 ids", ids));
+        if (Inputs.Shapes(shapes, traces, seed) is { } graphs) inputs.Add(("G3 call graph shapes", graphs));
+        PureLoss(inputs, repetitions, seed, report);
+        LossVisibility(inputs, repetitions, seed, report);
+        Harmless(traces, seed, report);
+        SpoiltIds(traces, seed, report);
+    }
+
+    static void PureLoss(List<(string Name, List<TrueTrace> Traces)> inputs, int repetitions, int seed, Report report)
+    {
+        var rows = new List<string[]>();
+        var isMet = true;
+        foreach (var (name, traces) in inputs)
+        {
+            foreach (var loss in Loss.All)
+            {
+                foreach (var rule in (Rebuilder[])[Rebuilder.LogTrace, .. Rebuilder.Others])
+                {
+                    var (score, lost) = Measure(traces, loss, rule, repetitions, seed);
+                    if (rule == Rebuilder.LogTrace) isMet &= score.IsExact;
+                    rows.Add(
+                    [
+                        name, loss.Name, lost.ToString(), rule.Name, $"{score.Depth}", $"{score.Anchor}", $"{score.OrphanAnchor}", $"{score.Gap}", $"{score.EdgePrecision}", $"{score.EdgeRecall}",
+                        $"{score.AncestorPrecision}", $"{score.AncestorRecall}", $"{score.Order}", $"{score.Visible}", $"{score.Exact}", Ratio(score.Tops, score.Traces),
+                    ]);
+                }
+            }
+        }
+
+        report.Table(
+            "Records lost, ids intact",
+            $"Percent, rounded down, counted over the records that are left; seed {seed}, {repetitions} draws of each loss. The bar: 100.00 everywhere and one top for LogTrace{(isMet ? ", met" : ", NOT MET")}.",
+            s_columns, rows, isMet);
+    }
+
+    static (Score Score, Share Lost) Measure(List<TrueTrace> traces, Loss loss, Rebuilder rule, int repetitions, int seed)
+    {
+        var score = new Score();
+        var share = new Share();
+        for (var repetition = 0; repetition < repetitions; repetition++)
+        {
+            // The same draws for every rule.
+            var random = new Random(seed + repetition);
+            var lost = loss.Pick(traces, random);
+            foreach (var trace in traces)
+            {
+                List<TrueRecord> survivors = [.. trace.Records.Where(record => !lost.Contains(record))];
+                var all = trace.Records.Count();
+                (share.Right, share.All) = (share.Right + all - survivors.Count, share.All + all);
+                score.Count(trace, Shuffled(survivors, random), rule.Show(trace, survivors));
+            }
+        }
+
+        return (score, share);
+    }
+
+    static List<TrueRecord> Shuffled(List<TrueRecord> records, Random random)
+    {
+        random.Shuffle(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(records));
+        return records;
+    }
+
+    static void LossVisibility(List<(string Name, List<TrueTrace> Traces)> inputs, int repetitions, int seed, Report report)
+    {
+        var rows = new List<string[]>();
+        var isMet = true;
+        foreach (var (name, traces) in inputs)
+        {
+            var names = new Share();
+            foreach (var loss in Loss.All)
+            {
+                var (score, _) = Measure(traces, loss, Rebuilder.LogTrace, repetitions, seed);
+                (names.Right, names.All) = (names.Right + score.Name.Right, names.All + score.Name.All);
+                rows.Add(
+                [
+                    name, loss.Name, score.LostCalls.ToString("N0", CultureInfo.InvariantCulture), Percent(score.AsPlaceholder, score.LostCalls), Percent(score.AsGap, score.LostCalls),
+                    Percent(score.LostCalls - score.AsPlaceholder - score.AsGap, score.LostCalls), $"{score.PlaceholderPrecision}", $"{score.GapPrecision}", $"{score.Name}",
+                ]);
+            }
+
+            rows.Add([name, "all", "", "", "", "", "", "", $"{names}"]);
+            if (name.StartsWith("G1", StringComparison.Ordinal)) isMet &= names.Right >= 0.95 * names.All;
+        }
+
+        report.Table(
+            "What is known of the lost calls",
+            "A call of which every record is lost shows as a placeholder, as a missing number, or not at all (silent: nothing below it and no number after it). Percent; the bar: placeholders named rightly at least 95 % on G1.",
+            ["input", "loss", "calls lost", "as placeholder", "as missing number", "silent", "placeholders that are losses", "missing numbers that are losses", "placeholders named rightly"], rows, isMet);
+    }
+
+    /// <summary>Repeated delivery and wrong clocks change nothing.</summary>
+    static void Harmless(int traces, int seed, Report report)
+    {
+        var input = Inputs.Generate(traces, seed);
+        var rows = new List<string[]>();
+        var isMet = true;
+        Measure("D1 delivered again", Defects.DeliverAgain);
+        foreach (var millis in (int[])[0, 10, 100, 1_000])
+        {
+            Measure($"D5 clocks off by {millis} ms", (records, random) => Defects.SkewClocks(records, random, TimeSpan.FromMilliseconds(millis), false));
+            Measure($"D5 clocks off by {millis} ms, whole seconds", (records, random) => Defects.SkewClocks(records, random, TimeSpan.FromMilliseconds(millis), true));
+        }
+
+        report.Table("Harmless defects", "With 10 % of the records lost; the bar: everything as without the defect.", ["defect", "exact traces", "wrong and not flagged", "flagged", "same as without"], rows, isMet);
+
+        void Measure(string name, Func<IReadOnlyList<TrueRecord>, Random, List<TrueRecord>> spoil)
+        {
+            var random = new Random(seed);
+            var score = new Score();
+            var differing = 0;
+            foreach (var trace in input)
+            {
+                List<TrueRecord> survivors = [.. trace.Records.Where(_ => random.Next(10) != 0)];
+                var arrived = Shuffled(spoil(survivors, random), random);
+                var shown = Rebuilder.LogTrace.Show(trace, arrived);
+                score.Count(trace, arrived, shown);
+                if (Outline(shown.Chain!) != Outline(Rebuilder.LogTrace.Show(trace, survivors).Chain!)) differing++;
+            }
+
+            var isRight = score.IsExact && score.WrongAndUnflagged.Right == 0 && differing == 0;
+            isMet &= isRight;
+            rows.Add([name, $"{score.Exact}", $"{score.WrongAndUnflagged}", $"{score.Flagged}", differing == 0 ? "yes" : $"NO ({differing} of {input.Count})"]);
+        }
+    }
+
+    static string Outline(CallChain chain) => string.Join('\n', chain.Rows().Select(row => row.Node is { } node
+        ? $"{node} {node.Caller is not null} {node.Callee is not null} {node.CallerService}>{node.CalleeService} {node.IsPlaceholder} {node.IsCalleeOnly} {node.IsAmbiguous}"
+        : row.Gap.ToString()));
+
+    static void SpoiltIds(int traces, int seed, Report report)
+    {
+        (string Name, Telling Telling)[] tellings =
+        [
+            ("span ids", new Telling()), ("service, host, pid", new Telling(Spans: false)), ("service", new Telling(Spans: false, Instances: false)), ("nothing", new Telling(false, false, false)),
+        ];
+        (string Name, Action<IReadOnlyList<TrueCall>, Random>? Ids, Func<IReadOnlyList<TrueRecord>, Random, List<TrueRecord>>? Records)[] defects =
+        [
+            ("D2 shared counter", Defects.ShareCounter, null), ("D3 counter reset", Defects.ResetCounter, null), ("D6 names unknown or wrong", null, Defects.LoseNames),
+        ];
+        var rows = new List<string[]>();
+        var isMet = true;
+        foreach (var (defect, ids, records) in defects)
+        {
+            foreach (var (telling, what) in tellings)
+            {
+                var input = Inputs.Generate(traces, seed, what, ids);
+                foreach (var loss in (int[])[0, 10])
+                {
+                    Score ours = new(), names = new();
+                    var random = new Random(seed);
+                    foreach (var trace in input)
+                    {
+                        List<TrueRecord> arrived = [.. trace.Records.Where(_ => random.Next(100) >= loss)];
+                        if (records is not null) arrived = records(arrived, random);
+                        Shuffled(arrived, random);
+                        ours.Count(trace, arrived, Rebuilder.LogTrace.Show(trace, arrived));
+                        names.Count(trace, arrived, Rebuilder.ByNames.Show(trace, arrived));
+                    }
+
+                    // With nothing lost, and with losses where span ids tell the executions apart, nothing is wrong without being said.
+                    var asked = telling == "span ids" || (loss == 0 && telling != "nothing");
+                    if (asked) isMet &= ours.WrongAndUnflagged.Right == 0;
+                    rows.Add([defect, telling, $"{loss}", $"{ours.WrongAndUnflagged}", asked ? "0" : "", $"{ours.Flagged}", $"{ours.Placed}", $"{names.Placed}", $"{names.WrongAndUnflagged}"]);
+                }
+            }
+        }
+
+        report.Table(
+            "Ids used twice, names spoilt",
+            "Share of the records, percent: wrong = under a wrong anchor or in company of another call's records. Beside it: matching called with calling service (um = dm).",
+            ["defect", "records tell", "lost %", "wrong and not flagged", "bar", "flagged", "rightly placed", "um = dm rightly placed", "um = dm wrong and not flagged"], rows, isMet);
+    }
+
+    static string Ratio(long part, long all) => all == 0 ? "-" : ((double)part / all).ToString("0.0##", CultureInfo.InvariantCulture);
+
+    static string Percent(long part, long all) => all == 0 ? "-" : (100.0 * part / all).ToString("0.0", CultureInfo.InvariantCulture);
+}
