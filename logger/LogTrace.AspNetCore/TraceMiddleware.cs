@@ -48,20 +48,21 @@ public sealed class TraceMiddleware
                 (context.Response, scope.TraceId));
         }
 
+        var meter = BodyMeter.Install(context, _logger.Options.Instrumentation);
         try
         {
             await _next(context);
-            Close(context, scope, null);
+            Close(context, scope, null, meter);
         }
         catch (Exception exception)
         {
             // Whatever it is: it is recorded here and answered by the server or a handler around this.
-            Close(context, scope, exception);
+            Close(context, scope, exception, meter);
             throw;
         }
     }
 
-    static void Close(HttpContext context, TraceContext scope, Exception? exception)
+    static void Close(HttpContext context, TraceContext scope, Exception? exception, BodyMeter? meter)
     {
         var response = context.Response;
         // A handler below this one may have made an answer of the exception.
@@ -70,7 +71,7 @@ public sealed class TraceMiddleware
         // The server answers what nobody caught with 500, unless the answer is already under way.
         scope.Code ??= aborted ? ClientClosedRequest
             : (exception is not null && !response.HasStarted ? StatusCodes.Status500InternalServerError : response.StatusCode).ToString(CultureInfo.InvariantCulture);
-        scope.ResponseLength ??= response.ContentLength;
+        meter?.Fill(scope);
         if (context.User.Identity is { IsAuthenticated: true, Name: { } name }) scope.Uid ??= name;
         if (exception is not null || (failure is not null && response.StatusCode >= 500)) scope.Fail(failure!);
         else if (response.StatusCode >= 500) scope.Fail(null, null);

@@ -66,11 +66,16 @@ static class HttpCall
         call.Dispose();
     }
 
-    /// <summary>gRPC says in a trailer how it went; HTTP's status says 200 whatever happened.</summary>
+    /// <summary>gRPC says in a trailer how it went; HTTP's status says 200 whatever happened. Without that trailer the call was given up.</summary>
     public static void SetGrpcStatus(TraceOperation call, HttpResponseMessage response)
     {
         if (call.Name != "grpc.call") return;
-        if (!TryGet(response.TrailingHeaders, "grpc-status", out var status) && !TryGet(response.Headers, "grpc-status", out status)) return;
+        if (!TryGet(response.TrailingHeaders, "grpc-status", out var status) && !TryGet(response.Headers, "grpc-status", out status))
+        {
+            if (!call.IsFailed) call.Fail("cancelled", "The call was given up before its status came.");
+            return;
+        }
+
         call.Code = status;
         if (status == "0") return;
         if (!TryGet(response.TrailingHeaders, "grpc-message", out var message)) TryGet(response.Headers, "grpc-message", out message);

@@ -1,0 +1,194 @@
+using System.IO.Pipelines;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+
+namespace LogTrace;
+
+/// <summary>
+/// Counts the bytes of a response as they are written, since most have no Content-Length, and keeps the beginning of text bodies where the options ask for it. Nothing is
+/// buffered: what the application reads and writes passes by.
+/// </summary>
+sealed class BodyMeter : IHttpResponseBodyFeature
+{
+    readonly IHttpResponseBodyFeature _inner;
+    readonly HttpContext _context;
+    readonly TraceInstrumentationOptions _options;
+    readonly HttpBody? _request;
+    HttpBody? _response;
+    bool _isChosen;
+    long _length;
+    MeterStream? _stream;
+    MeterWriter? _writer;
+
+    BodyMeter(HttpContext context, IHttpResponseBodyFeature inner, TraceInstrumentationOptions options)
+    {
+        _context = context;
+        _inner = inner;
+        _options = options;
+        var request = context.Request;
+        if (options.MaxRequestBodyBytes > 0 && HttpBody.IsText(MediaType(request.ContentType)) && request.Headers.ContentEncoding.Count == 0)
+        {
+            _request = new HttpBody(options.MaxRequestBodyBytes, null);
+            request.Body = new RequestStream(request.Body, _request);
+        }
+    }
+
+    public static BodyMeter? Install(HttpContext context, TraceInstrumentationOptions options)
+    {
+        if (context.Features.Get<IHttpResponseBodyFeature>() is not { } inner) return null;
+        var meter = new BodyMeter(context, inner, options);
+        context.Features.Set<IHttpResponseBodyFeature>(meter);
+        return meter;
+    }
+
+    /// <summary>Puts into the request's record what has passed.</summary>
+    public void Fill(TraceContext scope)
+    {
+        scope.ResponseLength ??= _context.Response.ContentLength ?? _length;
+        scope.Response ??= _response?.ToString();
+        if (_request?.ToString() is { } sent) scope.Param = scope.Param.Length == 0 ? sent : $"{scope.Param}\n{sent}";
+        // gRPC says in a trailer, or without a body in a header, how it went; to a client that has gone away it says nothing that counts.
+        if (_context.RequestAborted.IsCancellationRequested || MediaType(_context.Response.ContentType)?.StartsWith("application/grpc", StringComparison.Ordinal) != true) return;
+        var status = _context.Features.Get<IHttpResponseTrailersFeature>()?.Trailers?["grpc-status"].ToString();
+        if (string.IsNullOrEmpty(status)) status = _context.Response.Headers["grpc-status"].ToString();
+        if (string.IsNullOrEmpty(status)) return;
+        scope.Code = status;
+        // As for HTTP, what the caller did wrong is no error of this service: Unknown, DeadlineExceeded, Unimplemented, Internal, Unavailable and DataLoss are.
+        if (status is "2" or "4" or "12" or "13" or "14" or "15") scope.Fail(status, _context.Features.Get<IHttpResponseTrailersFeature>()?.Trailers?["grpc-message"].ToString());
+    }
+
+    public Stream Stream => _stream ??= new MeterStream(this, _inner.Stream);
+
+    public PipeWriter Writer => _writer ??= new MeterWriter(this, _inner.Writer);
+
+    public Task StartAsync(CancellationToken cancellationToken = default) => _inner.StartAsync(cancellationToken);
+
+    public Task CompleteAsync() => _inner.CompleteAsync();
+
+    public void DisableBuffering() => _inner.DisableBuffering();
+
+    public async Task SendFileAsync(string path, long offset, long? count, CancellationToken cancellationToken = default)
+    {
+        await _inner.SendFileAsync(path, offset, count, cancellationToken).ConfigureAwait(false);
+        _length += count ?? (new FileInfo(path).Length - offset);
+    }
+
+    bool Keeps
+    {
+        get
+        {
+            if (_isChosen || _options.MaxResponseBodyBytes == 0) return _response is not null;
+            // The type is known when the first byte is written.
+            _isChosen = true;
+            var response = _context.Response;
+            if (HttpBody.IsText(MediaType(response.ContentType)) && response.Headers.ContentEncoding.Count == 0) _response = new HttpBody(_options.MaxResponseBodyBytes, null);
+            return _response is not null;
+        }
+    }
+
+    static string? MediaType(string? contentType) => contentType?.Split(';', 2)[0].Trim();
+
+    void Passed(ReadOnlySpan<byte> bytes)
+    {
+        _length += bytes.Length;
+        if (Keeps) _response!.Add(bytes);
+    }
+
+    sealed class MeterStream(BodyMeter meter, Stream inner) : Stream
+    {
+        public override bool CanRead => false;
+        public override bool CanSeek => false;
+        public override bool CanWrite => inner.CanWrite;
+        public override long Length => inner.Length;
+        public override long Position { get => inner.Position; set => inner.Position = value; }
+
+        public override void Flush() => inner.Flush();
+        public override Task FlushAsync(CancellationToken cancellationToken) => inner.FlushAsync(cancellationToken);
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+        public override void SetLength(long value) => throw new NotSupportedException();
+
+        public override void Write(byte[] buffer, int offset, int count)
+        {
+            inner.Write(buffer, offset, count);
+            meter.Passed(buffer.AsSpan(offset, count));
+        }
+
+        public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+
+        public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            meter.Passed(buffer.Span);
+            return inner.WriteAsync(buffer, cancellationToken);
+        }
+    }
+
+    sealed class MeterWriter(BodyMeter meter, PipeWriter inner) : PipeWriter
+    {
+        Memory<byte> _memory;
+
+        public override bool CanGetUnflushedBytes => inner.CanGetUnflushedBytes;
+        public override long UnflushedBytes => inner.UnflushedBytes;
+
+        public override void Advance(int bytes)
+        {
+            if (_memory.IsEmpty) meter._length += bytes;
+            else meter.Passed(_memory.Span[..bytes]);
+            _memory = default;
+            inner.Advance(bytes);
+        }
+
+        public override Memory<byte> GetMemory(int sizeHint = 0)
+        {
+            var memory = inner.GetMemory(sizeHint);
+            if (meter.Keeps) _memory = memory;
+            return memory;
+        }
+
+        public override Span<byte> GetSpan(int sizeHint = 0) => meter.Keeps ? GetMemory(sizeHint).Span : inner.GetSpan(sizeHint);
+
+        public override ValueTask<FlushResult> WriteAsync(ReadOnlyMemory<byte> source, CancellationToken cancellationToken = default)
+        {
+            meter.Passed(source.Span);
+            return inner.WriteAsync(source, cancellationToken);
+        }
+
+        public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default) => inner.FlushAsync(cancellationToken);
+        public override void CancelPendingFlush() => inner.CancelPendingFlush();
+        public override void Complete(Exception? exception = null) => inner.Complete(exception);
+        public override ValueTask CompleteAsync(Exception? exception = null) => inner.CompleteAsync(exception);
+    }
+
+    sealed class RequestStream(Stream inner, HttpBody body) : Stream
+    {
+        public override bool CanRead => true;
+        public override bool CanSeek => false;
+        public override bool CanWrite => false;
+        public override long Length => inner.Length;
+        public override long Position { get => inner.Position; set => inner.Position = value; }
+
+        public override void Flush()
+        {
+        }
+
+        public override int Read(byte[] buffer, int offset, int count)
+        {
+            var read = inner.Read(buffer, offset, count);
+            body.Add(buffer.AsSpan(offset, read));
+            return read;
+        }
+
+        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+
+        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            var read = await inner.ReadAsync(buffer, cancellationToken).ConfigureAwait(false);
+            body.Add(buffer.Span[..read]);
+            return read;
+        }
+
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+        public override void SetLength(long value) => throw new NotSupportedException();
+        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+    }
+}
