@@ -56,13 +56,13 @@ chain.SetAction(parse =>
     return Keep(parse, report, "chain");
 });
 
-var seed = new Option<int>("--seed") { Description = "Seed of the made traces and of the losses (default 1).", DefaultValueFactory = _ => 1 };
-var accuracy = new Command("accuracy", "How right chains are when records are lost or spoilt, beside the rules of systems that link spans by parent ids.") { quick, results, seed };
+var draw = new Option<int>("--seed") { Description = "Seed of the made traces and of the losses (default 1).", DefaultValueFactory = _ => 1 };
+var accuracy = new Command("accuracy", "How right chains are when records are lost or spoilt, beside the rules of systems that link spans by parent ids.") { quick, results, draw };
 accuracy.SetAction(parse =>
 {
     var report = new Report("Accuracy");
     var (traces, draws) = parse.GetValue(quick) ? (40, 1) : (400, 5);
-    AccuracyBenchmark.Run(traces, draws, parse.GetValue(seed), Report.Data("alibaba-2021-sample.csv.gz"), Report.Data("dgg-callgraph-shapes.jsonl.gz"), report);
+    AccuracyBenchmark.Run(traces, draws, parse.GetValue(draw), Report.Data("alibaba-2021-sample.csv.gz"), Report.Data("dgg-callgraph-shapes.jsonl.gz"), report);
     return Keep(parse, report, "accuracy");
 });
 
