@@ -57,10 +57,16 @@ sealed class FileTailer : IDisposable
     UInt128 _readMarker;
     LongLine? _longLine;
 
+    // How far the file was when, oldest first, as far as it is not acknowledged.
+    readonly List<(long Size, long Ticks)> _growth = [];
+
     // What the file looked like when everything in it had been read; while it looks the same there is nothing to do.
     long _seenSize = -1;
     long _seenModified;
     bool _hasMore = true;
+
+    // A file is behind by many looks only when something is wrong; then it counts as somewhat older than it is.
+    const int MaxGrowth = 64;
 
     /// <summary>A line that does not fit into one read: only where it stands and how far it was searched for its end.</summary>
     sealed class LongLine(long start)
@@ -112,6 +118,12 @@ sealed class FileTailer : IDisposable
     /// <summary>Bytes at the last look.</summary>
     public long Size { get; private set; }
 
+    /// <summary>Bytes known to be there, also while nothing may be read.</summary>
+    public long SeenBytes { get; private set; }
+
+    /// <summary>When the oldest line that is not acknowledged was first seen; null when there is none.</summary>
+    public long? UnacknowledgedSinceTicks => _growth.Count > 0 && !(IsAtEnd && InFlight == 0) ? _growth[0].Ticks : null;
+
     /// <summary>Set when the last name is gone; the open handle still reads the rest.</summary>
     public bool IsDeleted { get; set; }
 
@@ -153,6 +165,7 @@ sealed class FileTailer : IDisposable
             _readOffset = entry.Offset,
             _readMarker = entry.Marker,
             Size = entry.Offset,
+            SeenBytes = entry.Offset,
             IsRestored = true,
             IsInCheckpoint = true,
             AbsentSinceMillis = entry.AbsentSinceMillis,
@@ -186,7 +199,19 @@ sealed class FileTailer : IDisposable
     }
 
     /// <summary>A look from outside: says whether reading would find something new. Costs nothing but the comparison.</summary>
-    public void Saw(FileStatus status) => _hasMore |= status.Size != _seenSize || status.ModifiedNanos != _seenModified;
+    public void Saw(FileStatus status, long nowTicks)
+    {
+        _hasMore |= status.Size != _seenSize || status.ModifiedNanos != _seenModified;
+        Grew(status.Size, nowTicks);
+    }
+
+    void Grew(long size, long nowTicks)
+    {
+        SeenBytes = size;
+        if (size <= AckedOffset || (_growth.Count > 0 && size <= _growth[^1].Size)) return;
+        if (_growth.Count < MaxGrowth) _growth.Add((size, nowTicks));
+        else _growth[^1] = (size, _growth[^1].Ticks);
+    }
 
     /// <summary>Whether the bytes that were read are still in the open file; asked of files that changed while nothing may be read.</summary>
     public bool IsIntact(long size) => size >= _readOffset && MarkerAt(_handle!, _readOffset) == _readMarker && (_readOffset >= HeadLength || HasItsHead());
@@ -292,6 +317,7 @@ sealed class FileTailer : IDisposable
         if (status.Size < _readOffset) return TailResult.Truncated;
         if (status.Size != Size) LastChangeTicks = nowTicks;
         Size = status.Size;
+        Grew(status.Size, nowTicks);
         if (!_hasMore && status.Size == _seenSize && status.ModifiedNanos == _seenModified) return TailResult.Nothing;
 
         // Before the first read there are no bytes before the offset to compare.
@@ -501,6 +527,9 @@ sealed class FileTailer : IDisposable
         AckedOffset = span.End;
         AckedMarker = span.Marker;
         InFlight--;
+        var settled = 0;
+        while (settled < _growth.Count && _growth[settled].Size <= AckedOffset) settled++;
+        if (settled > 0) _growth.RemoveRange(0, settled);
     }
 
     /// <summary>A span is not known to be safe; <see cref="ReturnToAcknowledged"/> follows.</summary>

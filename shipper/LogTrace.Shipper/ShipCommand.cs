@@ -29,10 +29,11 @@ public static class ShipCommand
         var topic = new Option<string?>("--topic") { HelpName = "NAME", Description = "Topic of the records (default logtrace.records)." };
         var data = new Option<string?>("--data") { HelpName = "DIR", Description = "Directory that keeps how far every file is (default logtrace-data)." };
         var exclude = new Option<string[]>("--exclude") { HelpName = "PATTERN", Description = "Files to leave out, as a pattern of a name or path; may be repeated." };
+        var listen = new Option<string?>("--listen") { HelpName = "ADDRESS:PORT", Description = "Serve /metrics (Prometheus), /healthz, /readyz and / (one line) there, such as 127.0.0.1:9470 (default: nowhere)." };
         var once = new Option<bool>("--once") { Description = "End when everything that is there is shipped; exit 0 only if the counts balance." };
         var config = new Option<string?>("--config") { HelpName = "FILE", Description = "Configuration file (default shipper.json in the current directory, if there)." };
         command.Description = "Ship log files to Kafka: every whole line, at least once, going on where the last run stopped.";
-        foreach (var symbol in (Symbol[])[patterns, kafka, topic, data, exclude, once, config])
+        foreach (var symbol in (Symbol[])[patterns, kafka, topic, data, exclude, listen, once, config])
         {
             if (symbol is Argument argument) command.Arguments.Add(argument);
             else command.Options.Add((Option)symbol);
@@ -47,6 +48,7 @@ public static class ShipCommand
                     new("Kafka:Brokers", parsed.GetValue(kafka)),
                     new("Kafka:Topic", parsed.GetValue(topic)),
                     new("Shipper:DataDirectory", parsed.GetValue(data)),
+                    new("Shipper:Listen", parsed.GetValue(listen)),
                     new("Shipper:Once", parsed.GetValue(once) ? "true" : null),
                 ]);
                 var options = settings.Section<ShipperOptions>("Shipper");
@@ -88,6 +90,9 @@ public static class ShipCommand
             .AddSimpleConsole(console => console.SingleLine = true)
             .AddConsole(console => console.LogToStandardErrorThreshold = LogLevel.Trace));
         var logger = logs.CreateLogger<ShipperPipeline>();
+        await using var writer = new KafkaWriter(kafka, logger.TransportSays);
+        using var pipeline = new ShipperPipeline(options, writer, logger);
+        using var status = options.Listen is { } address ? StatusEndpoint.Start(address, pipeline.Snapshot, () => writer.Statistics, logger) : null;
         try
         {
             // A broker that makes topics by itself would give this one its own number of partitions and copies.
@@ -98,8 +103,6 @@ public static class ShipCommand
             return options.Once ? 1 : 0;
         }
 
-        await using var writer = new KafkaWriter(kafka, logger.TransportSays);
-        using var pipeline = new ShipperPipeline(options, writer, logger);
         try
         {
             await pipeline.RunAsync(stop.Token, leave.Token).ConfigureAwait(false);

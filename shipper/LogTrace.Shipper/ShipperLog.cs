@@ -70,4 +70,10 @@ static partial class ShipperLog
 
     [LoggerMessage(25, LogLevel.Warning, "{Sentence}")]
     public static partial void TransportSays(this ILogger logger, string sentence);
+
+    [LoggerMessage(26, LogLevel.Information, "Metrics and health are served at http://{Address}/")]
+    public static partial void StatusServed(this ILogger logger, System.Net.IPEndPoint address);
+
+    [LoggerMessage(27, LogLevel.Error, "Metrics and health are no longer served: {Reason}")]
+    public static partial void StatusEnded(this ILogger logger, string reason);
 }

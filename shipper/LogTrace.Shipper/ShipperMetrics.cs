@@ -49,6 +49,9 @@ public sealed record ShipperCounts
 /// <param name="UnfinishedBytes">Bytes of a last line that has not ended.</param>
 public sealed record FileProgress(string Path, UInt128? FileId, long AcknowledgedOffset, long ReadOffset, long SizeBytes, long UnfinishedBytes)
 {
+    /// <summary>For how long the oldest line that is not safe has been known; 0 when there is none.</summary>
+    public TimeSpan OldestUnacknowledged { get; init; }
+
     /// <summary>Bytes written and not yet safe.</summary>
     public long LagBytes => Math.Max(0, SizeBytes - AcknowledgedOffset);
 }
@@ -57,15 +60,24 @@ public sealed record FileProgress(string Path, UInt128? FileId, long Acknowledge
 /// <param name="Counts">What went through.</param>
 /// <param name="Files">The files, as of the last look for files.</param>
 /// <param name="FailedBatches">Batches that were not acknowledged and sent again, in this run.</param>
-public sealed record ShipperSnapshot(ShipperCounts Counts, IReadOnlyList<FileProgress> Files, long FailedBatches);
+public sealed record ShipperSnapshot(ShipperCounts Counts, IReadOnlyList<FileProgress> Files, long FailedBatches)
+{
+    /// <summary>Why nothing gets on, as a sentence; null while it does.</summary>
+    public string? Stall { get; init; }
+
+    /// <summary>How long ago files were looked for; 0 before the first time.</summary>
+    public TimeSpan LookedAgo { get; init; }
+}
 
 /// <summary>Keeps the counts. Written by the pipeline, read from anywhere.</summary>
-sealed class ShipperMetrics
+sealed class ShipperMetrics(TimeProvider time)
 {
     readonly Lock _lock = new();
     ShipperCounts _counts = new();
     IReadOnlyList<FileProgress> _files = [];
     long _failedBatches;
+    string? _stall = "no files were looked for yet; Kafka is asked for its topic first";
+    long? _lookedAt;
 
     public ShipperCounts Counts
     {
@@ -77,7 +89,7 @@ sealed class ShipperMetrics
 
     public ShipperSnapshot Snapshot()
     {
-        lock (_lock) return new ShipperSnapshot(_counts, _files, _failedBatches);
+        lock (_lock) return new ShipperSnapshot(_counts, _files, _failedBatches) { Stall = _stall, LookedAgo = _lookedAt is { } at ? time.GetElapsedTime(at) : TimeSpan.Zero };
     }
 
     public void Restore(ShipperCounts counts)
@@ -132,8 +144,8 @@ sealed class ShipperMetrics
         lock (_lock) _failedBatches += batches;
     }
 
-    public void Show(IReadOnlyList<FileProgress> files)
+    public void Show(IReadOnlyList<FileProgress> files, string? stall)
     {
-        lock (_lock) _files = files;
+        lock (_lock) (_files, _stall, _lookedAt) = (files, stall, time.GetTimestamp());
     }
 }

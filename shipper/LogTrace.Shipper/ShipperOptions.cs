@@ -66,6 +66,12 @@ public sealed record ShipperOptions
     /// <summary>Size at which the dead letter is full and reading stops. At least 4,096 bytes, default 1 GiB.</summary>
     public long DeadLetterBytes { get; init; } = 1L << 30;
 
+    /// <summary>
+    /// Address and port, such as 127.0.0.1:9470, where /metrics (Prometheus), /healthz, /readyz and / (one line) are served; without a password, so on loopback or
+    /// in a network that may see file names. Default none.
+    /// </summary>
+    public string? Listen { get; init; }
+
     /// <summary>End when everything that is there is safe on the other side. Default false: go on until stopped.</summary>
     public bool Once { get; init; }
 
@@ -85,6 +91,7 @@ public sealed record ShipperOptions
         if (string.IsNullOrWhiteSpace(DataDirectory)) problems.Add($"Shipper:DataDirectory is '{DataDirectory}'; it must name a directory that can be written to.");
         if (HostId.Length is 0 or > 256 || HostId.Any(char.IsControl))
             problems.Add($"Shipper:HostId is '{HostId}'; it must be 1 to 256 visible characters that no other machine uses.");
+        if (Listen is not null && StatusEndpoint.Parse(Listen) is null) problems.Add($"Shipper:Listen is '{Listen}'; it must be an address and a port, such as 127.0.0.1:9470 or 0.0.0.0:9470.");
         InRange("MaxLineBytes", MaxLineBytes, 1_024, 16_777_216, "bytes");
         InRange("BatchBytes", BatchBytes, 1_024, 67_108_864, "bytes");
         InRange("MaxInFlightBatches", MaxInFlightBatches, 1, 64, "batches");

@@ -14,6 +14,9 @@ public sealed class ShipperPipeline : IDisposable
 {
     static readonly TimeSpan DeadLetterRetryInterval = TimeSpan.FromSeconds(1);
 
+    // Without an acknowledgement for this long, a shipper that has lines on their way is stalled.
+    static readonly TimeSpan LongestSilence = TimeSpan.FromSeconds(5);
+
     static readonly TimeSpan LongestSearchInterval = TimeSpan.FromSeconds(2);
 
     // A file whose last line has not ended counts as caught up when it has not grown for this long.
@@ -23,7 +26,7 @@ public sealed class ShipperPipeline : IDisposable
     readonly IRecordWriter _writer;
     readonly ILogger _logger;
     readonly TimeProvider _time;
-    readonly ShipperMetrics _metrics = new();
+    readonly ShipperMetrics _metrics;
     readonly Backoff _backoff = new();
     readonly CancellationTokenSource _leave = new();
     readonly Lock _waitersLock = new();
@@ -43,6 +46,8 @@ public sealed class ShipperPipeline : IDisposable
     long _nextSearch;
 
     TransportUnavailableException? _failure;
+    string? _lastFailure;
+    long _acknowledgedTicks;
     long _sendAgainAt;
     string? _deadLetterProblem;
     long _deadLetterRetryAt;
@@ -66,11 +71,14 @@ public sealed class ShipperPipeline : IDisposable
         _writer = writer;
         _logger = logger;
         _time = time ?? TimeProvider.System;
+        _metrics = new ShipperMetrics(_time);
     }
 
     /// <summary>A batch on its way.</summary>
-    sealed class SentBatch(Task<IReadOnlyList<RefusedLine>> write, List<ReadSpan> spans)
+    sealed class SentBatch(Task<IReadOnlyList<RefusedLine>> write, List<ReadSpan> spans, long sentTicks)
     {
+        public long SentTicks => sentTicks;
+
         public Task<IReadOnlyList<RefusedLine>> Write => write;
 
         public List<ReadSpan> Spans => spans;
@@ -171,7 +179,21 @@ public sealed class ShipperPipeline : IDisposable
         var fingerprint = _files.Fingerprint();
         _isCheckpointDue |= fingerprint != _fingerprint;
         _fingerprint = fingerprint;
-        _metrics.Show([.. _files.Tailers.Select(t => new FileProgress(t.Path, t.FileId, t.AckedOffset, t.ReadOffset, t.Size, t.TornBytes))]);
+        var now = _time.GetTimestamp();
+        _metrics.Show([.. _files.Tailers.Select(t => new FileProgress(t.Path, t.FileId, t.AckedOffset, t.ReadOffset, t.SeenBytes, t.TornBytes)
+        {
+            OldestUnacknowledged = t.UnacknowledgedSinceTicks is { } since ? _time.GetElapsedTime(since, now) : TimeSpan.Zero,
+        })], Stall());
+    }
+
+    /// <summary>Why nothing gets on; null while it does.</summary>
+    string? Stall()
+    {
+        if (_deadLetterProblem is not null) return $"the dead letter takes no more: {_deadLetterProblem}";
+        if (_backoff.Failures > 0) return $"the other side is away: {_lastFailure}";
+        if (_inFlight.TryPeek(out var oldest) && _time.GetElapsedTime(Math.Max(oldest.SentTicks, _acknowledgedTicks)) is var silence && silence > LongestSilence)
+            return string.Create(System.Globalization.CultureInfo.InvariantCulture, $"nothing was acknowledged for {silence.TotalSeconds:F0} s");
+        return _checkpointFails ? $"the checkpoint cannot be saved in {_options.StateDirectory}" : null;
     }
 
     // Said once, at the start: it may be a slip, or the files of a service that has not been started yet.
@@ -198,6 +220,7 @@ public sealed class ShipperPipeline : IDisposable
 
             _metrics.CountSafe(batch.Spans, refused.Count, refused.Sum(r => r.Line.Length + 1L));
             _inFlight.Dequeue();
+            _acknowledgedTicks = _time.GetTimestamp();
             _isCheckpointDue = true;
             if (_backoff.Failures > 0) _logger.TransportUp(_backoff.Failures);
             _backoff.Reset();
@@ -210,6 +233,7 @@ public sealed class ShipperPipeline : IDisposable
     void ReadAgain()
     {
         if (_backoff.Failures == 0) _logger.TransportDown(_failure!.Message);
+        _lastFailure = _failure!.Message;
         _metrics.CountFailed(_inFlight.Count);
         foreach (var span in _inFlight.SelectMany(b => b.Spans))
         {
@@ -273,7 +297,7 @@ public sealed class ShipperPipeline : IDisposable
             return progressed;
         }
 
-        _inFlight.Enqueue(new SentBatch(Send(batch, spans), spans));
+        _inFlight.Enqueue(new SentBatch(Send(batch, spans), spans, _time.GetTimestamp()));
         return true;
     }
 

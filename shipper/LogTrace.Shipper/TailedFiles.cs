@@ -207,7 +207,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         if (tailer.Path != file.Path) logger.Renamed(tailer.Path, file.Path);
         tailer.MoveTo(file.Path, file.MatchedPath);
         tailer.AbsentSinceMillis = 0;
-        tailer.Saw(file.Status);
+        tailer.Saw(file.Status, time.GetTimestamp());
         tailer.FixIdentity();
         if (tailer.IsRestored) TryOpen(tailer);
         else CheckIntact(tailer, file.Status);
@@ -227,7 +227,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         if (tailer.IsOpen)
         {
             var status = tailer.Status();
-            tailer.Saw(status);
+            tailer.Saw(status, time.GetTimestamp());
             tailer.FixIdentity();
             CheckIntact(tailer, status);
             if (!tailer.IsOpen) return; // its successor is followed from the next search on
