@@ -165,7 +165,7 @@ public static class TraceHeaders
     /// <param name="call">The call that is about to be sent.</param>
     /// <param name="carrier">The message.</param>
     /// <param name="set">Sets one header, replacing what is there; a null value removes it.</param>
-    /// <param name="calleeIsInternal">Whether the callee is one of us (<see cref="LogTraceOptions.IsInternalHost"/>): only then it is told that this is a debug request.</param>
+    /// <param name="calleeIsInternal">Whether the callee is one of us (<see cref="TraceLogger.IsInternalHost"/>): only then it is told that this is a debug request.</param>
     public static void Write<TCarrier>(TraceOperation call, TCarrier carrier, Action<TCarrier, string, string?> set, bool calleeIsInternal)
     {
         ArgumentNullException.ThrowIfNull(call);

@@ -142,7 +142,7 @@ public sealed class TraceLogger : IDisposable
             : new(this, RecordNames.RequestInfo, TraceContext.NewTraceId(), "1", action, param, 0, new IncomingTrace { DebugUntil = incoming.DebugUntil });
 
     /// <summary>Reads the headers of a request or message and keeps of them what its sender may say.</summary>
-    /// <param name="trust">How far the sender is believed: <see cref="TrustOf"/>, or <see cref="CallerTrust.Trust"/> for one's own message broker.</param>
+    /// <param name="trust">How far the sender is believed: <see cref="TrustOf(IPAddress?, string?, string?, string?)"/>, or <see cref="CallerTrust.Trust"/> for one's own message broker.</param>
     /// <param name="carrier">The message that has the headers.</param>
     /// <param name="get">Gives a header's one value; null when it is absent or there is more than one.</param>
     /// <param name="caller">Who sent it; null when unknown. Wrong debug keys are held against that address.</param>
