@@ -88,8 +88,25 @@ public static class LogTraceConfigurationExtensions
     /// <summary>While a debug request is in flight the levels let everybody's debug events pass; this lets through only those of that request.</summary>
     sealed class TraceLevelFilter(TraceLogger logger) : ILogEventFilter
     {
-        public bool IsEnabled(LogEvent logEvent) =>
-            logger.Levels.Configured.IsEnabled(logEvent) || TraceContext.Current is { IsDebug: true } || ReferenceEquals(logEvent.MessageTemplate, TraceLogger.RecordTemplate);
+        readonly TraceRecordFormatter? _held = logger.Options.BufferDebugUntilError && logger.File is not null ? new(logger) : null;
+
+        public bool IsEnabled(LogEvent logEvent)
+        {
+            if (logger.Levels.Configured.IsEnabled(logEvent) || ReferenceEquals(logEvent.MessageTemplate, TraceLogger.RecordTemplate)) return true;
+            if (TraceContext.Current is not { } scope) return false;
+            if (scope.IsDebug) return true;
+            // Here, and not in the sink: other sinks of the same logger must not get to see it.
+            if (_held is not null && scope.HeldDebug is { } held && scope.Logger == logger) Hold(logEvent, held);
+            return false;
+        }
+
+        void Hold(LogEvent logEvent, HeldLines held)
+        {
+            var line = LineWriter.Rent();
+            _held!.Format(logEvent, line);
+            held.Add(line.Written, isError: false);
+            LineWriter.Return(line);
+        }
     }
 
     sealed class TraceFileSink(TraceLogger logger, bool owned) : ILogEventSink, IDisposable
@@ -100,7 +117,7 @@ public static class LogTraceConfigurationExtensions
         {
             var line = LineWriter.Rent();
             _formatter.Format(logEvent, line);
-            logger.File!.Append(line.Written);
+            logger.Deliver(TraceContext.Current, line.Written, logEvent.Level >= LogEventLevel.Error || logEvent.Exception is not null);
             LineWriter.Return(line);
         }
 

@@ -45,6 +45,27 @@ public sealed record LogTraceOptions
     /// <summary>Most bytes of <c>extra</c> in one record: 65,536; 256 to 1,048,576. Members that do not fit are left out and counted in its member <c>left_out</c>.</summary>
     public int MaxExtraBytes { get; init; } = 64 * 1024;
 
+    /// <summary>Which requests are written. Default: all.</summary>
+    public TraceSamplingOptions Sampling { get; init; } = new();
+
+    /// <summary>How measurements are written.</summary>
+    public TraceMetricsOptions Metrics { get; init; } = new();
+
+    /// <summary>
+    /// Whether a request's debug lines are kept in memory until it ends, and written if it fails (throws or answers 500 and above). Every debug call is then made in full, also of requests that go well. Default
+    /// false. Needs <see cref="File"/>; other sinks of the same Serilog logger do not get these lines. Sources that an override of a level that was made after <c>LogTrace(...)</c> holds back stay so.
+    /// </summary>
+    public bool BufferDebugUntilError { get; init; }
+
+    /// <summary>
+    /// Memory for the lines of one request that wait for its end, debug lines and records that are not sampled each: 65,536 bytes; 4,096 to 16 MiB. When it is full the oldest go, and the
+    /// <c>request.info</c> says in its <c>extra</c> how many did (<c>lines_cut</c>).
+    /// </summary>
+    public int MaxHeldBytes { get; init; } = 64 * 1024;
+
+    /// <summary>Memory for all lines that wait so: 64 MiB; 64 KiB to 4 GiB. When it is full, requests hold no more than they do.</summary>
+    public long MaxHeldBytesOfAll { get; init; } = 64L * 1024 * 1024;
+
     /// <summary>What is kept out of records. Default: passwords, tokens, <c>Authorization</c> and cookies.</summary>
     public TraceMaskingOptions Masking { get; init; } = new();
 
@@ -145,6 +166,10 @@ public sealed record LogTraceOptions
 
         problems.AddRange(Instrumentation.Validate());
         problems.AddRange(Masking.Validate());
+        problems.AddRange(Sampling.Validate());
+        problems.AddRange(Metrics.Validate());
+        Range(nameof(MaxHeldBytes), MaxHeldBytes, 4_096, 16 * 1024 * 1024, "bytes");
+        if (MaxHeldBytesOfAll < 64 * 1024 || MaxHeldBytesOfAll > 4L << 30) problems.Add(string.Create(CultureInfo.InvariantCulture, $"LogTrace:MaxHeldBytesOfAll is {MaxHeldBytesOfAll}; it must be between 65,536 and {4L << 30:N0} bytes."));
         if (File is not null) problems.AddRange(File.Validate());
         return problems;
 

@@ -40,6 +40,12 @@ readonly struct RecordEntry
         _now = logger.Clock.Now;
     }
 
+    /// <summary>The scope whose record it is; null outside one.</summary>
+    public TraceContext? Scope => _scope;
+
+    /// <summary>Whether it says that something failed.</summary>
+    public bool IsError => _span is { IsFailed: true };
+
     interface IFields
     {
         void Fixed(FixedText text);
@@ -117,6 +123,7 @@ readonly struct RecordEntry
         fields.Number(RecordField.TimestampUs, micros);
         if (_scope is null) return;
         if (_scope.IsDebug) fields.Flag(RecordField.Debug, true);
+        if (_scope.Held is not null) fields.Flag(RecordField.Sampled, true);
         TraceSpan execution = _span ?? _scope;
         fields.Span(RecordField.SpanId, execution.SpanNumber);
         if (execution.ParentSpanNumber != 0) fields.Span(RecordField.ParentSpanId, execution.ParentSpanNumber);

@@ -57,6 +57,8 @@ public sealed class TraceContext : TraceSpan
         DebugUntil = incoming.DebugUntil;
         TraceFlags = incoming.TraceFlags ?? 1;
         OtherState = incoming.OtherState;
+        Held = incoming.Held;
+        HeldDebug = incoming.HeldDebug;
         _outer = s_ambient.Value;
         // A fork's work may outlive it within the request; a request's work must not see what was ambient around it.
         _holder = new Holder(this, name == RecordNames.ForkInfo ? _outer : null);
@@ -105,6 +107,12 @@ public sealed class TraceContext : TraceSpan
     internal byte TraceFlags { get; }
 
     internal string? OtherState { get; }
+
+    /// <summary>Set for a request that is not sampled, and its branches: their records wait there.</summary>
+    internal HeldLines? Held { get; }
+
+    /// <summary>Set where debug lines wait for a failure.</summary>
+    internal HeldLines? HeldDebug { get; }
 
     internal override TraceContext Scope => this;
 
@@ -158,7 +166,7 @@ public sealed class TraceContext : TraceSpan
     public TraceContext Fork(string name)
     {
         ArgumentException.ThrowIfNullOrEmpty(name);
-        var inherited = new IncomingTrace { DebugUntil = DebugUntil, TraceFlags = TraceFlags, OtherState = OtherState };
+        var inherited = new IncomingTrace { DebugUntil = DebugUntil, TraceFlags = TraceFlags, OtherState = OtherState, Held = Held, HeldDebug = HeldDebug };
         return new(Logger, RecordNames.ForkInfo, TraceId, NumberText(Interlocked.Increment(ref _counter)), name, "", SpanNumber, inherited);
     }
 
@@ -234,6 +242,7 @@ public sealed class TraceContext : TraceSpan
         };
         if (ParentSpanId is { } parent) properties.Add(new(RecordFields.WireName(RecordField.ParentSpanId), new TraceValue(parent)));
         if (IsDebug) properties.Add(new(RecordFields.WireName(RecordField.Debug), new TraceValue(true)));
+        if (Held is not null) properties.Add(new(RecordFields.WireName(RecordField.Sampled), new TraceValue(true)));
         return [.. properties];
     }
 

@@ -27,6 +27,12 @@ public readonly record struct IncomingTrace
     /// </summary>
     internal bool IsSamplingDecided { get; init; }
 
+    /// <summary>Where records of a request that is not sampled wait; null for one that is.</summary>
+    internal HeldLines? Held { get; init; }
+
+    /// <summary>Where debug lines wait for a failure; null when they do not.</summary>
+    internal HeldLines? HeldDebug { get; init; }
+
     /// <summary>Members of tracestate that belong to others: handed on as they came.</summary>
     public string? OtherState { get; init; }
 

@@ -33,6 +33,7 @@ public sealed class TraceLogger : IDisposable
     ILogEventSink? _sink;
     long _handedOver;
     long _refused;
+    long _heldBytes;
 
     /// <summary>Opens the file that the options name, if any.</summary>
     /// <exception cref="LogTraceOptionsException">The options do not hold; the message lists all problems.</exception>
@@ -63,10 +64,14 @@ public sealed class TraceLogger : IDisposable
         _internalNetworks = new NetworkList(options.InternalHosts);
         Levels = new TraceLevels(options.MinimumLevel, options.LevelOverrides);
         Mask = new TraceMask(options.Masking, [options.DebugKey, .. options.DebugKeys]);
+        Sampler = new TraceSampler(options.Sampling, time);
         Metrics = new TraceMetrics(this);
+        if (options.BufferDebugUntilError) Levels.Lower();
         File = file;
         if (file is null && options.File is not null)
         {
+            // Before the file's own: what is measured is written before it is closed.
+            AppDomain.CurrentDomain.ProcessExit += OnProcessExit;
             File = new TraceFile(options.File) { DropReport = DropRecord };
             _ownsFile = true;
         }
@@ -110,6 +115,11 @@ public sealed class TraceLogger : IDisposable
     /// <summary>Lines given up: queue full, disk refused (without a file: typed records that the sink threw at).</summary>
     public long Dropped => File?.Dropped ?? Interlocked.Read(ref _refused);
 
+    /// <summary>Records left out on purpose, by reason. They are also written as a <c>metric.counter</c> called <c>logtrace.not_written</c>, every <see cref="TraceMetricsOptions.Interval"/> in which there were some.</summary>
+    public NotWrittenCounts NotWritten => Sampler.Counts;
+
+    internal TraceSampler Sampler { get; }
+
     internal TraceLevels Levels { get; }
 
     internal TraceMask Mask { get; }
@@ -136,10 +146,19 @@ public sealed class TraceLogger : IDisposable
     /// <param name="action">What is handled, such as <c>POST /orders</c>.</param>
     /// <param name="param">Its parameters.</param>
     /// <param name="incoming">The context that came with it, already judged; the default value starts a new trace.</param>
-    public TraceContext StartRequest(string action, string param, in IncomingTrace incoming) =>
-        incoming is { TraceId: { } traceId, Prefix: { } prefix }
-            ? new(this, RecordNames.RequestInfo, traceId, prefix, action, param, incoming.ParentSpan, incoming)
-            : new(this, RecordNames.RequestInfo, TraceContext.NewTraceId(), "1", action, param, 0, new IncomingTrace { DebugUntil = incoming.DebugUntil });
+    public TraceContext StartRequest(string action, string param, in IncomingTrace incoming)
+    {
+        var isContinued = incoming is { TraceId: not null, Prefix: not null };
+        var known = isContinued ? incoming : new IncomingTrace { TraceId = TraceContext.NewTraceId(), Prefix = "1", DebugUntil = incoming.DebugUntil };
+        var left = Sampler.Decide(known.TraceId!, action, known, out var flags);
+        known = known with
+        {
+            TraceFlags = flags,
+            Held = left is { } reason ? new HeldLines(this, reason) : null,
+            HeldDebug = Options.BufferDebugUntilError && File is not null && known.DebugUntil is null ? new HeldLines(this, LogTrace.NotWritten.HeldDebug) : null,
+        };
+        return new(this, RecordNames.RequestInfo, known.TraceId!, known.Prefix!, action, param, known.ParentSpan, known);
+    }
 
     /// <summary>Reads the headers of a request or message and keeps of them what its sender may say.</summary>
     /// <param name="trust">How far the sender is believed: <see cref="TrustOf(IPAddress?, string?, string?, string?)"/>, or <see cref="CallerTrust.Trust"/> for one's own message broker.</param>
@@ -230,6 +249,8 @@ public sealed class TraceLogger : IDisposable
     {
         Interlocked.CompareExchange(ref s_default, null, this);
         _instrumentation.Dispose();
+        Metrics.Dispose();
+        AppDomain.CurrentDomain.ProcessExit -= OnProcessExit;
         if (_ownsFile) File?.Dispose();
     }
 
@@ -243,7 +264,11 @@ public sealed class TraceLogger : IDisposable
     internal void DebugEnded() => Levels.Restore();
 
     /// <summary>Writes the one record of an ended span.</summary>
-    internal void Write(TraceSpan span) => WriteRecord(new RecordEntry(this, span));
+    internal void Write(TraceSpan span)
+    {
+        if (span is TraceContext { IsFork: false } scope && (scope.Held is not null || scope.HeldDebug is not null)) WriteLast(scope);
+        else WriteRecord(new RecordEntry(this, span));
+    }
 
     /// <summary>The record that says in the file itself that lines are missing there: a <c>metric.counter</c> named <c>logtrace.dropped_lines</c>.</summary>
     byte[] DropRecord(DropReason reason, long lines)
@@ -256,17 +281,63 @@ public sealed class TraceLogger : IDisposable
         return bytes;
     }
 
-    internal void WriteRecord(in RecordEntry entry)
+    /// <summary>The closing record of a request of which something is held: it decides what becomes of that.</summary>
+    void WriteLast(TraceContext scope)
+    {
+        if (scope.IsFailed) scope.HeldDebug?.Keep();
+        if (scope.IsFailed || Time.GetElapsedTime(scope.StartTimestamp) >= Options.Sampling.SlowerThan) scope.Held?.Keep();
+        var cut = (scope.Held?.Cut ?? 0) + (scope.HeldDebug?.Cut ?? 0);
+        if (cut > 0) scope.AddExtra("lines_cut", cut);
+        WriteRecord(new RecordEntry(this, scope));
+        scope.HeldDebug?.End();
+        scope.Held?.End();
+    }
+
+    /// <summary>Writes a line of a scope, or holds it while the scope's request is not sampled.</summary>
+    internal void Deliver(TraceContext? scope, ReadOnlySpan<byte> line, bool isError)
+    {
+        if (scope is not null && scope.Logger == this)
+        {
+            if (scope.Held is { } held) held.Add(line, isError);
+            else Append(line, 1);
+        }
+        else if (!Sampler.HasLimit || isError || Sampler.AdmitsLoose())
+        {
+            Append(line, 1);
+        }
+    }
+
+    internal void Append(ReadOnlySpan<byte> line, int records)
+    {
+        if (Sampler.HasLimit) Sampler.Written(records);
+        File!.Append(line);
+    }
+
+    /// <summary>Memory that lines begin or cease to wait in.</summary>
+    internal void Hold(long bytes) => Interlocked.Add(ref _heldBytes, bytes);
+
+    /// <summary>False when lines of all requests take their limit already.</summary>
+    internal bool TryHold(int bytes)
+    {
+        if (Interlocked.Add(ref _heldBytes, bytes) <= Options.MaxHeldBytesOfAll) return true;
+        Interlocked.Add(ref _heldBytes, -bytes);
+        return false;
+    }
+
+    void OnProcessExit(object? sender, EventArgs arguments) => Metrics.Flush();
+
+    internal void WriteRecord(in RecordEntry entry, bool isMetric = false)
     {
         if (File is not null)
         {
             var line = LineWriter.Rent();
             entry.WriteTo(line);
             line.LineEnd();
-            File.Append(line.Written);
+            if (isMetric) Append(line.Written, 1);
+            else Deliver(entry.Scope, line.Written, entry.IsError);
             LineWriter.Return(line);
         }
-        else if (_sink is not null)
+        else if (_sink is not null && (isMetric || entry.Scope?.Held is not { } held || held.Admits(entry.IsError)))
         {
             try
             {

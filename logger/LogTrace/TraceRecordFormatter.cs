@@ -120,6 +120,7 @@ public sealed class TraceRecordFormatter : ITextFormatter
         line.Number(RecordField.TimestampUs, micros);
         line.Text(RecordField.Level, s_levelNames[level], _maxText);
         if (own.IsDebug) line.Flag(RecordField.Debug, true);
+        if (own.IsSampled) line.Flag(RecordField.Sampled, true);
         line.Text(RecordField.SpanId, own.SpanId, _maxText);
         line.Text(RecordField.ParentSpanId, own.ParentSpanId, _maxText);
     }
@@ -159,7 +160,7 @@ public sealed class TraceRecordFormatter : ITextFormatter
     struct LiftedFields
     {
         public string? TraceId, RpcId, Code, Uid, File, Line, SpanId, ParentSpanId, Source;
-        public bool IsDebug;
+        public bool IsDebug, IsSampled;
 
         /// <summary>How many there are; all others belong to extra.</summary>
         public int Count;
@@ -180,6 +181,7 @@ public sealed class TraceRecordFormatter : ITextFormatter
                     case "file": fields.File = text; break;
                     case "line": fields.Line = text; break;
                     case "debug": fields.IsDebug = true; break;
+                    case "sampled": fields.IsSampled = true; break;
                     case "span_id": fields.SpanId = text; break;
                     case "parent_span_id": fields.ParentSpanId = text; break;
                     case Serilog.Core.Constants.SourceContextPropertyName: fields.Source = text; break;
@@ -195,7 +197,7 @@ public sealed class TraceRecordFormatter : ITextFormatter
             "trace_id" => Scalar(value) is { } text && (value is TraceValue || TraceHeaders.IsValidTraceId(text)) ? text : null,
             "rpc_id" => Scalar(value) is { } text && (value is TraceValue || Records.RpcId.Check(text) == RpcIdProblem.None) ? text : null,
             "span_id" or "parent_span_id" => Scalar(value) is { Length: 16 } text && !text.AsSpan().ContainsAnyExcept("0123456789abcdef") ? text : null,
-            "debug" => Scalar(value) is "True" ? "True" : null,
+            "debug" or "sampled" => Scalar(value) is "True" ? "True" : null,
             "code" or "uid" or "file" or "line" or Serilog.Core.Constants.SourceContextPropertyName => Scalar(value),
             _ => null,
         };

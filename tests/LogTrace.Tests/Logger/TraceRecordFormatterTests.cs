@@ -173,6 +173,7 @@ public sealed class TraceRecordFormatterTests
 
         void Write(TraceLogger logger)
         {
+            logger.Metrics.Flush();
             using var scope = logger.StartRequest("POST /orders", "a=1", new() { TraceId = "t", Prefix = "1.3", ParentSpan = 5, DebugUntil = DateTimeOffset.MaxValue });
             scope.ClientIp = "1.2.3.4";
             scope.Uid = "u";
@@ -191,6 +192,7 @@ public sealed class TraceRecordFormatterTests
 
             scope.BeginCall("http.get", "u").Dispose();
             logger.Metrics.Histogram("size", 0.25, ("shelf", "a"));
+            logger.Metrics.Flush();
             scope.Fail("503", "unavailable");
         }
 
