@@ -5,10 +5,21 @@ using LogTrace.Benchmarks.Accuracy;
 using LogTrace.Benchmarks.Chains;
 using LogTrace.Benchmarks.Children;
 using LogTrace.Benchmarks.Logger;
+using LogTrace.Benchmarks.Overhead;
 using LogTrace.Benchmarks.Shipper;
 
 // Children of tests and benchmarks: no command line parser is to stand between them and a signal.
-if (args is [LineLoad.Command, var path, var accepted, var seed]) return LineLoad.Run(path, accepted, int.Parse(seed, CultureInfo.InvariantCulture));
+switch (args)
+{
+    case [LineLoad.Command, var path, var accepted, var fill]:
+        return LineLoad.Run(path, accepted, int.Parse(fill, CultureInfo.InvariantCulture));
+    case [Services.CalleeCommand]:
+        Services.RunCallee();
+        return 0;
+    case [Services.EndpointCommand, var callee, var home, var tracing]:
+        Services.RunEndpoint(callee, home, tracing == "traced");
+        return 0;
+}
 
 var rounds = new Option<int?>("--rounds") { Description = "Measured rounds of each side (default 5); the median counts." };
 var quick = new Option<bool>("--quick") { Description = "A tenth of the work, three rounds: to see that it runs, not for figures." };
@@ -22,6 +33,16 @@ logger.SetAction(parse =>
     var report = new Report("Logger");
     LoggerBenchmarks.Run(effort, report);
     return Keep(parse, report, "logger");
+});
+
+var overhead = new Command("overhead", "Requests/s of an ASP.NET Core endpoint with and without the instrumentation; takes three minutes.") { rounds, quick, results };
+overhead.SetAction(parse =>
+{
+    var effort = parse.GetValue(quick) ? OverheadEffort.Quick : OverheadEffort.Full;
+    if (parse.GetValue(rounds) is { } count) effort = effort with { Rounds = Math.Max(1, count) };
+    var report = new Report("Overhead");
+    OverheadBenchmark.Run(effort, report);
+    return Keep(parse, report, "overhead");
 });
 
 var kafka = new Option<string?>("--kafka") { HelpName = "HOST:PORT", Description = "A broker to measure with (default: one is started from ../shared/engines and wiped)." };
@@ -66,7 +87,7 @@ accuracy.SetAction(parse =>
     return Keep(parse, report, "accuracy");
 });
 
-var root = new RootCommand("LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { logger, ship, chain, accuracy };
+var root = new RootCommand("LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { logger, overhead, ship, chain, accuracy };
 return await root.Parse(args).InvokeAsync();
 
 int Keep(ParseResult parse, Report report, string name)
