@@ -96,12 +96,15 @@ public readonly struct RpcId : IEquatable<RpcId>, IComparable<RpcId>
     /// </summary>
     public string ToSortText()
     {
-        var text = Text;
-        var builder = new StringBuilder(text.Length + 8);
-        foreach (var range in text.AsSpan().Split('.'))
+        var rest = Text.AsSpan();
+        var builder = new StringBuilder(rest.Length + 8);
+        while (true)
         {
-            var segment = text.AsSpan()[range];
+            var dot = rest.IndexOf('.');
+            var segment = dot < 0 ? rest : rest[..dot];
             builder.Append((char)('a' + segment.Length - 1)).Append(segment);
+            if (dot < 0) break;
+            rest = rest[(dot + 1)..];
         }
 
         return builder.ToString();

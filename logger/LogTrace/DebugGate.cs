@@ -157,6 +157,6 @@ sealed class DebugGate
     static string Mac(Key key, string traceId, long expiry)
     {
         var text = string.Create(CultureInfo.InvariantCulture, $"{expiry}.{traceId}");
-        return System.Buffers.Text.Base64Url.EncodeToString(HMACSHA256.HashData(key.TokenKey, Encoding.UTF8.GetBytes(text)));
+        return Convert.ToBase64String(HMACSHA256.HashData(key.TokenKey, Encoding.UTF8.GetBytes(text))).TrimEnd('=').Replace('+', '-').Replace('/', '_');
     }
 }

@@ -119,12 +119,21 @@ sealed class LineWriter
     public void Span(RecordField field, ulong id)
     {
         Key(field);
-        Span<byte> bytes = stackalloc byte[sizeof(ulong)];
-        BinaryPrimitives.WriteUInt64BigEndian(bytes, id);
         var room = Room(18);
         room[0] = room[17] = (byte)'"';
-        Convert.TryToHexStringLower(bytes, room[1..], out _);
+        WriteHex(id, room[1..]);
         _length += 18;
+    }
+
+    static void WriteHex(ulong value, Span<byte> digits)
+    {
+#if NET9_0_OR_GREATER
+        Span<byte> bytes = stackalloc byte[sizeof(ulong)];
+        BinaryPrimitives.WriteUInt64BigEndian(bytes, value);
+        Convert.TryToHexStringLower(bytes, digits, out _);
+#else
+        Utf8Formatter.TryFormat(value, digits, out _, new StandardFormat('x', 16));
+#endif
     }
 
     public void Number(long value)
@@ -229,7 +238,8 @@ sealed class LineWriter
                 end = from + Vector128<byte>.Count;
                 var letters = MemoryMarshal.Cast<char, ushort>(text[from..end]);
                 // What is no byte becomes 255.
-                var bytes = Vector128.NarrowWithSaturation(Vector128.Create(letters), Vector128.Create(letters[Vector128<ushort>.Count..]));
+                var most = Vector128.Create((ushort)byte.MaxValue);
+                var bytes = Vector128.Narrow(Vector128.Min(Vector128.Create(letters), most), Vector128.Min(Vector128.Create(letters[Vector128<ushort>.Count..]), most));
                 // Blank to tilde, without quote and backslash. Below the blank the subtraction wraps around.
                 var odd = Vector128.GreaterThan(bytes - Vector128.Create((byte)' '), Vector128.Create((byte)('~' - ' ')))
                     | Vector128.Equals(bytes, Vector128.Create((byte)'"')) | Vector128.Equals(bytes, Vector128.Create((byte)'\\'));

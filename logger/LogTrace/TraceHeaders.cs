@@ -190,7 +190,7 @@ public static class TraceHeaders
     public static string TraceParentId(string traceId)
     {
         ArgumentNullException.ThrowIfNull(traceId);
-        return IsLowerHex(traceId, 32) ? traceId : Convert.ToHexStringLower(XxHash128.Hash(Encoding.UTF8.GetBytes(traceId)));
+        return IsLowerHex(traceId, 32) ? traceId : Convert.ToHexString(XxHash128.Hash(Encoding.UTF8.GetBytes(traceId))).ToLowerInvariant();
     }
 
     static bool TryParseTraceParent(string? text, out string traceId, out ulong span, out byte flags)

@@ -48,7 +48,7 @@ sealed class TraceMask
     public static readonly TraceMask None = new(new() { Enabled = false }, []);
 
     readonly bool _isOn;
-    readonly SearchValues<string> _needles;
+    readonly Needles _needles;
     readonly Name[] _names;
     readonly string[] _exceptions;
     readonly string[] _literals;
@@ -89,7 +89,7 @@ sealed class TraceMask
             .. options.Names.Select(name => new Name(Plain(name), name.StartsWith('*'), Act.Hide)),
         ];
         string[] marks = _isOn ? [Bearer, SchemeEnd] : [];
-        _needles = SearchValues.Create([.. written.SelectMany(Spellings).Concat(marks).Distinct(StringComparer.OrdinalIgnoreCase)], StringComparison.OrdinalIgnoreCase);
+        _needles = new Needles([.. written.SelectMany(Spellings).Concat(marks).Distinct(StringComparer.OrdinalIgnoreCase)]);
         _ips = _isOn && options.IpAddresses;
         _cards = _isOn && options.CardNumbers;
         _phones = _isOn && options.PhoneNumbers;
@@ -142,7 +142,7 @@ sealed class TraceMask
             if ((masked ?? text).Contains(literal, StringComparison.Ordinal)) masked = (masked ?? text.ToString()).Replace(literal, Hidden, StringComparison.Ordinal);
         }
 
-        var first = (masked ?? text).IndexOfAny(_needles);
+        var first = _needles.FirstIn(masked ?? text);
         if (first >= 0) masked = MaskNamed(masked ?? text, first) ?? masked;
         if ((_ips || _cards || _phones) && MaskNumbers(masked ?? text) is { } withoutNumbers) masked = withoutNumbers;
         foreach (var pattern in _patterns)
@@ -164,7 +164,7 @@ sealed class TraceMask
 
     Act ActFor(ReadOnlySpan<char> name)
     {
-        if (name.IndexOfAny(_needles) < 0) return Act.Keep;
+        if (_needles.FirstIn(name) < 0) return Act.Keep;
         foreach (var exception in _exceptions)
         {
             if (Matches(name, exception, isEnding: false)) return Act.Keep;
@@ -196,7 +196,7 @@ sealed class TraceMask
     {
         if (value.IsEmpty) return "";
         var bytes = Encoding.UTF8.GetBytes(value.ToString());
-        return "u-" + Convert.ToHexStringLower(HMACSHA256.HashData(_userIdKey!, bytes).AsSpan(0, 8));
+        return "u-" + Convert.ToHexString(HMACSHA256.HashData(_userIdKey!, bytes).AsSpan(0, 8)).ToLowerInvariant();
     }
 
     // ---- names with values ----
@@ -219,7 +219,7 @@ sealed class TraceMask
 
             if (done <= hit) done = hit + 1;
             if (done >= text.Length) break;
-            var next = text[done..].IndexOfAny(_needles);
+            var next = _needles.FirstIn(text[done..]);
             if (next < 0) break;
             hit = done + next;
         }
@@ -497,5 +497,28 @@ sealed class TraceMask
         if (address.AddressFamily == AddressFamily.InterNetwork) bytes[3] = 0;
         else Array.Clear(bytes, 8, 8);
         return $"{new IPAddress(bytes)}{port}";
+    }
+
+    /// <summary>Finds the first of many texts in whatever case: one vectorised search for all of them where there is one (.NET 9), else one for each.</summary>
+    sealed class Needles(string[] texts)
+    {
+#if NET9_0_OR_GREATER
+        readonly SearchValues<string> _texts = SearchValues.Create(texts, StringComparison.OrdinalIgnoreCase);
+
+        public int FirstIn(ReadOnlySpan<char> text) => text.IndexOfAny(_texts);
+#else
+        public int FirstIn(ReadOnlySpan<char> text)
+        {
+            var first = -1;
+            foreach (var needle in texts)
+            {
+                // Only what begins before the first one so far is of interest.
+                var part = first < 0 ? text : text[..Math.Min(text.Length, first + needle.Length - 1)];
+                if (part.IndexOf(needle, StringComparison.OrdinalIgnoreCase) is >= 0 and var at) first = at;
+            }
+
+            return first;
+        }
+#endif
     }
 }

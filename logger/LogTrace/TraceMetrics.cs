@@ -13,7 +13,6 @@ public sealed class TraceMetrics
 {
     readonly TraceLogger _logger;
     readonly ConcurrentDictionary<SeriesKey, Series> _series = new(SeriesComparer.Instance);
-    readonly ConcurrentDictionary<SeriesKey, Series>.AlternateLookup<SeriesName> _lookup;
     readonly ConcurrentDictionary<(MetricKind Kind, string Name), Metric> _metrics = new();
     readonly Lock _flushGate = new();
     readonly long[] _notWritten = new long[TraceSampler.ReasonNames.Length];
@@ -27,7 +26,6 @@ public sealed class TraceMetrics
     internal TraceMetrics(TraceLogger logger)
     {
         _logger = logger;
-        _lookup = _series.GetAlternateLookup<SeriesName>();
         _flushed = logger.Time.GetTimestamp();
         if (logger.Options.Sampling.IsOn) StartTimer();
     }
@@ -110,8 +108,15 @@ public sealed class TraceMetrics
     {
         ArgumentException.ThrowIfNullOrEmpty(name);
         StartTimer();
-        return _lookup.TryGetValue(new SeriesName(kind, name, tags), out var series) ? series : Add(kind, name, tags);
+        return TryFind(new SeriesName(kind, name, tags), out var series) ? series : Add(kind, name, tags);
     }
+
+#if NET9_0_OR_GREATER
+    bool TryFind(SeriesName name, [MaybeNullWhen(false)] out Series series) => _series.GetAlternateLookup<SeriesName>().TryGetValue(name, out series);
+#else
+    // Before .NET 9 a dictionary finds nothing without a key of its own kind, so that measuring costs one.
+    bool TryFind(SeriesName name, [MaybeNullWhen(false)] out Series series) => _series.TryGetValue(SeriesComparer.Create(name), out series);
+#endif
 
     Series? Add(MetricKind kind, string name, ReadOnlySpan<(string Key, object? Value)> tags)
     {
@@ -128,7 +133,7 @@ public sealed class TraceMetrics
 
         lock (metric)
         {
-            if (_lookup.TryGetValue(new SeriesName(kind, name, tags), out var series)) return series;
+            if (TryFind(new SeriesName(kind, name, tags), out var series)) return series;
             if (metric.SeriesCount >= _logger.Options.Metrics.MaxSeriesPerMetric)
             {
                 Interlocked.Increment(ref _overflowed);
@@ -136,9 +141,7 @@ public sealed class TraceMetrics
             }
 
             metric.SeriesCount++;
-            var kept = new (string, object?)[tags.Length];
-            for (var i = 0; i < tags.Length; i++) kept[i] = (tags[i].Key, SeriesComparer.Plain(tags[i].Value));
-            return _series[new SeriesKey(kind, name, kept)] = Make(kind);
+            return _series[SeriesComparer.Create(new SeriesName(kind, name, tags))] = Make(kind);
         }
     }
 
@@ -189,7 +192,10 @@ public sealed class TraceMetrics
     }
 
     /// <summary>Finds a series without making a key.</summary>
-    sealed class SeriesComparer : IEqualityComparer<SeriesKey>, IAlternateEqualityComparer<SeriesName, SeriesKey>
+    sealed class SeriesComparer : IEqualityComparer<SeriesKey>
+#if NET9_0_OR_GREATER
+        , IAlternateEqualityComparer<SeriesName, SeriesKey>
+#endif
     {
         public static readonly SeriesComparer Instance = new();
 
@@ -225,7 +231,16 @@ public sealed class TraceMetrics
             return hash.ToHashCode();
         }
 
-        public SeriesKey Create(SeriesName alternate) => new(alternate.Kind, alternate.Name, alternate.Tags.ToArray());
+#if NET9_0_OR_GREATER
+        SeriesKey IAlternateEqualityComparer<SeriesName, SeriesKey>.Create(SeriesName alternate) => Create(alternate);
+#endif
+
+        public static SeriesKey Create(SeriesName name)
+        {
+            var kept = new (string, object?)[name.Tags.Length];
+            for (var i = 0; i < kept.Length; i++) kept[i] = (name.Tags[i].Key, Plain(name.Tags[i].Value));
+            return new SeriesKey(name.Kind, name.Name, kept);
+        }
     }
 
     abstract class Series
