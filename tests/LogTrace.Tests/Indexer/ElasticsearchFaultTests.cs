@@ -151,7 +151,8 @@ public sealed class ElasticsearchFaultTests(ITestOutputHelper output) : IAsyncLi
         _server.Item = (id, before) =>
             refusedIds.Contains(id) ? (400, "mapper_parsing_exception") : early.Contains(id) && before < 2 ? (429, "es_rejected_execution_exception") : null;
         for (var i = 0; i < 25; i++) _server.Faults.Enqueue((BulkFault)random.Next((int)BulkFault.Unauthorized));
-        await using var store = new ElasticsearchTraceStore(Options);
+        // All faults may meet one batch, and each is waited for longer than the last.
+        await using var store = new ElasticsearchTraceStore(Options with { GiveUpAfter = TimeSpan.FromMinutes(5) });
 
         int stored = 0, duplicates = 0;
         var refused = new HashSet<string>();
