@@ -139,7 +139,13 @@ readonly struct RecordEntry
             line.RpcId(scope.Prefix, number);
         }
 
-        public void Text(RecordField field, string? value) => line.Text(field, logger.Mask.Field(field, value), logger.Options.MaxTextLength);
+        // Most fields of most records are empty.
+        public void Text(RecordField field, string? value)
+        {
+            if (value is not null) Filled(field, value);
+        }
+
+        void Filled(RecordField field, string value) => line.Text(field, logger.Mask.Field(field, value), logger.Options.MaxTextLength);
 
         public void Number(RecordField field, long value) => line.Number(field, value);
 
@@ -152,7 +158,8 @@ readonly struct RecordEntry
         public void Extra(IReadOnlyList<KeyValuePair<string, object?>> members)
         {
             var extra = ExtraWriter.Begin(line, logger);
-            foreach (var (key, value) in members) extra.Scalar(key, value);
+            // By index: an enumerator behind the interface would be an object.
+            for (var i = 0; i < members.Count; i++) extra.Scalar(members[i].Key, members[i].Value);
             extra.End();
         }
     }

@@ -34,6 +34,8 @@ sealed class FixedText
 /// <summary>What all records of one kind have in common, <c>mysql.request</c> and its failures.</summary>
 sealed class KindTexts(string name, FixedText origin)
 {
+    public string Key { get; } = name;
+
     public FixedText Name { get; } = new(RecordField.Name, name);
 
     public FixedText FailedName { get; } = new(RecordField.Name, name + RecordNames.ErrorSuffix);
@@ -49,6 +51,9 @@ sealed class ServiceTexts
     const int MaxKept = 1000;
 
     readonly ConcurrentDictionary<string, KindTexts> _kinds = new(StringComparer.Ordinal);
+
+    // In front of it: a service writes a dozen kinds all the time, and comparing a name is cheaper than hashing it. A length that is a power of two.
+    readonly KindTexts?[] _recent = new KindTexts?[64];
     readonly ConcurrentDictionary<string, FixedText> _sourceOrigins = new(StringComparer.Ordinal);
     readonly LogTraceOptions _options;
     readonly string _serverIp;
@@ -75,9 +80,15 @@ sealed class ServiceTexts
     /// <summary>Name and module of records of this name, given without <c>.error</c>.</summary>
     public KindTexts Kind(string name)
     {
-        if (_kinds.TryGetValue(name, out var kind)) return kind;
-        kind = new KindTexts(name, OriginOf(name.Replace('.', '_')));
-        if (_kinds.Count < MaxKept) _kinds.TryAdd(name, kind);
+        ref var recent = ref _recent[name.Length == 0 ? 0 : (name.Length ^ (name[0] << 2) ^ (name[^1] << 1)) & (_recent.Length - 1)];
+        if (Volatile.Read(ref recent) is { } last && last.Key == name) return last;
+        if (!_kinds.TryGetValue(name, out var kind))
+        {
+            kind = new KindTexts(name, OriginOf(name.Replace('.', '_')));
+            if (_kinds.Count < MaxKept) _kinds.TryAdd(name, kind);
+        }
+
+        Volatile.Write(ref recent, kind);
         return kind;
     }
 

@@ -8,15 +8,16 @@ sealed class TraceClock
 {
     readonly TimeProvider _time;
     readonly long _frequency;
-    Anchor _anchor;
 
-    sealed record Anchor(long Timestamp, long Micros);
+    // Microseconds since the epoch when the monotonic clock read 0, and when that was looked up; each is right on its own.
+    long _origin;
+    long _looked;
 
     public TraceClock(TimeProvider time)
     {
         _time = time;
         _frequency = time.TimestampFrequency;
-        _anchor = Look();
+        Look();
     }
 
     /// <summary>A point in time, for the methods below.</summary>
@@ -25,9 +26,8 @@ sealed class TraceClock
     /// <summary>Microseconds since the epoch at a point in time that was just read.</summary>
     public long Micros(long now)
     {
-        var anchor = Volatile.Read(ref _anchor);
-        if ((ulong)(now - anchor.Timestamp) >= (ulong)_frequency) Volatile.Write(ref _anchor, anchor = Look());
-        return anchor.Micros + Micros(anchor.Timestamp, now);
+        if ((ulong)(now - Volatile.Read(ref _looked)) >= (ulong)_frequency) Look();
+        return Volatile.Read(ref _origin) + Micros(0, now);
     }
 
     /// <summary>Microseconds from one point in time to another.</summary>
@@ -38,5 +38,10 @@ sealed class TraceClock
         return _frequency == 1_000_000_000 ? ticks / 1000 : (long)((Int128)ticks * 1_000_000 / _frequency);
     }
 
-    Anchor Look() => new(_time.GetTimestamp(), RecordEntry.Micros(_time.GetUtcNow()));
+    void Look()
+    {
+        var now = _time.GetTimestamp();
+        Volatile.Write(ref _origin, RecordEntry.Micros(_time.GetUtcNow()) - Micros(0, now));
+        Volatile.Write(ref _looked, now);
+    }
 }

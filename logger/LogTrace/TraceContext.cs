@@ -159,6 +159,16 @@ public sealed class TraceContext : TraceSpan
         return new(this, Interlocked.Increment(ref _counter), NewSpanNumber(), name, action, param);
     }
 
+    /// <summary>The same as <see cref="BeginCall"/> without an object for the call: nothing is allocated. It must be disposed, too. Thread-safe.</summary>
+    /// <param name="name">Kind of record, without <c>.error</c>: <c>http.get</c>, <c>mysql.request</c>, <c>kafka.produce</c>, ...</param>
+    /// <param name="action">What is executed.</param>
+    /// <param name="param">Its parameters.</param>
+    public TraceCall Call(string name, string action = "", string param = "")
+    {
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        return new(TraceOperation.Rent(this, Interlocked.Increment(ref _counter), NewSpanNumber(), name, action, param));
+    }
+
     /// <summary>
     /// Takes the next number as the prefix of a parallel branch and makes the branch the ambient scope of the calling method. Dispose it where it
     /// was made: that writes <c>fork.info</c>. Branches that run side by side each need a method of their own; <see cref="ForkAsync{T}"/> gives them one.

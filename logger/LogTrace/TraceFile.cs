@@ -154,7 +154,7 @@ public sealed class TraceFile : IDisposable
             // The writer wakes up for the first line, to look at the clock, and for the one that fills a batch.
             if (before == 0 || (before < _options.FlushBytes && _waitingBytes >= _options.FlushBytes)) Monitor.PulseAll(_gate);
             // The process may be gone at any moment: what is accepted now has to be in the file.
-            if (_writeThroughUntil > Environment.TickCount64) WaitUntilSettled(_taken, _options.MaxBlock);
+            if (_writeThroughUntil != 0 && _writeThroughUntil > Environment.TickCount64) WaitUntilSettled(_taken, _options.MaxBlock);
             return true;
         }
     }

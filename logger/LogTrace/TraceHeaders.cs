@@ -186,6 +186,13 @@ public static class TraceHeaders
         set(carrier, DebugKey, token);
     }
 
+    /// <inheritdoc cref="Write{TCarrier}(TraceOperation, TCarrier, Action{TCarrier, string, string?}, bool)"/>
+    /// <remarks>Sets nothing for a call that is not traced or has ended.</remarks>
+    public static void Write<TCarrier>(TraceCall call, TCarrier carrier, Action<TCarrier, string, string?> set, bool calleeIsInternal)
+    {
+        if (call.Live is { } operation) Write(operation, carrier, set, calleeIsInternal);
+    }
+
     /// <summary>What a traceparent carries for a trace: the id itself if it is 32 lower-case hex digits, else its 128-bit hash in that form.</summary>
     public static string TraceParentId(string traceId)
     {

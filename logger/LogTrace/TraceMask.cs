@@ -25,16 +25,28 @@ sealed class TraceMask
         RecordField.Action, RecordField.Param, RecordField.Msg, RecordField.Backtrace, RecordField.Uid, RecordField.Source, RecordField.ClientIp, RecordField.UserAgent, RecordField.Response,
     ];
 
-    // Their words; joined, and with _ or - between them, they are looked for in texts.
     static readonly string[] s_secrets =
     [
         "password", "passwd", "pwd", "passphrase", "secret", "secrets", "token", "authorization", "cookie", "cookies", "api_key", "access_key", "private_key", "session_id", "debug_key",
         "credential", "credentials",
     ];
 
+    // What is looked for in texts: a piece of each of them, however it is spelled, that begins with three letters which are rare elsewhere. The search stops to compare at each
+    // three letters of which one begins; at "private" it would stop for every price.
+    static readonly string[] s_secretMarks =
+    [
+        "ssword", "sswd", "pwd", "ssphrase", "ecret", "token", "rization", "okie", "_key", "-key", "ikey", "skey", "ekey", "gkey", "ssion_id", "ssion-id", "ssionid", "edential",
+    ];
+
+    // A text without one of them says nothing of the kind of name=value, scheme://user:password@ or Bearer token.
+    static readonly SearchValues<char> s_separators = SearchValues.Create(":= ");
+
     const string Bearer = "bearer ";
     const string SchemeEnd = "://";
     const int MaxUserInfo = 512;
+
+    // Shorter ones are looked at for separators first: the search for words is dear to begin.
+    const int ShortText = 32;
 
     // The longest form of an address in IPv6, with room for a port.
     const int MaxAddress = 51;
@@ -81,14 +93,14 @@ sealed class TraceMask
         _literals = [.. literals.Where(literal => literal.Length > 0)];
         _userIdKey = _isOn && options.UserIdKey.Length > 0 ? Encoding.UTF8.GetBytes(options.UserIdKey) : null;
         string[] userIds = _userIdKey is null ? [] : ["uid", "user_id", .. options.UserIdNames];
-        var written = _isOn ? s_secrets.Concat(options.Names.Select(name => name.TrimStart('*'))).Concat(userIds) : [];
+        var written = _isOn ? options.Names.Select(name => name.TrimStart('*')).Concat(userIds) : [];
         _names = !_isOn ? [] :
         [
             .. userIds.Select(name => new Name(Plain(name), false, Act.Hash)),
             .. s_secrets.Select(name => new Name(Plain(name), true, Act.Hide)),
             .. options.Names.Select(name => new Name(Plain(name), name.StartsWith('*'), Act.Hide)),
         ];
-        string[] marks = _isOn ? [Bearer, SchemeEnd] : [];
+        string[] marks = _isOn ? [Bearer, SchemeEnd, .. s_secretMarks] : [];
         _needles = new Needles([.. written.SelectMany(Spellings).Concat(marks).Distinct(StringComparer.OrdinalIgnoreCase)]);
         _ips = _isOn && options.IpAddresses;
         _cards = _isOn && options.CardNumbers;
@@ -142,7 +154,8 @@ sealed class TraceMask
             if ((masked ?? text).Contains(literal, StringComparison.Ordinal)) masked = (masked ?? text.ToString()).Replace(literal, Hidden, StringComparison.Ordinal);
         }
 
-        var first = _needles.FirstIn(masked ?? text);
+        var isPlain = masked is null && text.Length < ShortText && !text.ContainsAny(s_separators);
+        var first = isPlain ? -1 : _needles.FirstIn(masked ?? text);
         if (first >= 0) masked = MaskNamed(masked ?? text, first) ?? masked;
         if ((_ips || _cards || _phones) && MaskNumbers(masked ?? text) is { } withoutNumbers) masked = withoutNumbers;
         foreach (var pattern in _patterns)

@@ -1,3 +1,5 @@
+using System.Collections.Concurrent;
+
 namespace LogTrace;
 
 /// <summary>
@@ -9,18 +11,32 @@ namespace LogTrace;
 /// </code>
 /// or shorter <c>await TraceOperation.RunAsync("redis.request", "GET cart:9527", call => ...)</c>.
 /// </summary>
+/// <remarks>An object of its own for each call. <see cref="TraceCall"/> is the same without one, for calls by the thousand.</remarks>
 public sealed class TraceOperation : TraceSpan
 {
+    const int MaxIdle = 1024;
+
+    // Those that no thread keeps at hand: a call may begin on one thread and end on another.
+    static readonly ConcurrentQueue<TraceOperation> s_idle = new();
+
+    [ThreadStatic]
+    static TraceOperation? t_idle;
+
+    TraceContext _scope;
+    long _number;
     string? _rpcId;
+    long _lease;
 
     internal TraceOperation(TraceContext scope, long number, ulong span, string name, string action, string param)
         : base(scope.Logger, name, action, param)
     {
-        Scope = scope;
-        Number = number;
+        _scope = scope;
+        _number = number;
         SpanNumber = span;
         ParentSpanNumber = scope.SpanNumber;
     }
+
+    TraceOperation() => _scope = null!;
 
     /// <inheritdoc/>
     public override string RpcId => _rpcId ??= Scope.NumberText(Number);
@@ -29,9 +45,12 @@ public sealed class TraceOperation : TraceSpan
     public override string TraceId => Scope.TraceId;
 
     /// <summary>The number that this call took of its scope.</summary>
-    public override long Number { get; }
+    public override long Number => _number;
 
-    internal override TraceContext Scope { get; }
+    internal override TraceContext Scope => _scope;
+
+    /// <summary>Who may use it, where several do one after the other: no two get the same number.</summary>
+    internal long Lease => Volatile.Read(ref _lease);
 
     /// <summary>
     /// Begins a second record of the same call under the same number: <c>mysql.request</c> after its <c>mysql.connect</c>. Each ends on its own.
@@ -59,6 +78,33 @@ public sealed class TraceOperation : TraceSpan
         if (!Scope.Release(this)) return false;
         EndTimestamp = 0;
         return true;
+    }
+
+    /// <summary>An idle one, begun, for <see cref="TraceCall"/>; never handed out as an object, since who has one could end the call of the next.</summary>
+    internal static TraceOperation Rent(TraceContext scope, long number, ulong span, string name, string action, string param)
+    {
+        var call = t_idle;
+        if (call is not null) t_idle = null;
+        else if (!s_idle.TryDequeue(out call)) call = new TraceOperation();
+        call._scope = scope;
+        call._number = number;
+        call.SpanNumber = span;
+        call.ParentSpanNumber = scope.SpanNumber;
+        call.Renew(scope.Logger, name, action, param);
+        return call;
+    }
+
+    /// <summary>Ends it and takes it back; does nothing when that lease is over.</summary>
+    internal void EndLease(long lease)
+    {
+        if (Interlocked.CompareExchange(ref _lease, lease + 1, lease) != lease) return;
+        Logger.Write(this);
+        Forget();
+        _scope = null!;
+        _rpcId = null;
+        if (t_idle is null) t_idle = this;
+        // The count is a moment's: a few more do no harm.
+        else if (s_idle.Count < MaxIdle) s_idle.Enqueue(this);
     }
 
     /// <summary>Begins a call in the ambient scope; null where nothing is traced (<c>using</c> accepts null).</summary>

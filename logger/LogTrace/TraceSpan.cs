@@ -9,6 +9,8 @@ namespace LogTrace;
 /// <remarks>Ending it is safe from several threads (one record is written); set the properties from one thread at a time.</remarks>
 public abstract class TraceSpan : IDisposable
 {
+    const int KeptExtra = 32;
+
     List<KeyValuePair<string, object?>>? _extra;
     int _ended;
 
@@ -21,11 +23,18 @@ public abstract class TraceSpan : IDisposable
         StartTimestamp = logger.Clock.Now;
     }
 
+    /// <summary>One that is begun by <see cref="Renew"/>.</summary>
+    private protected TraceSpan()
+    {
+        Logger = null!;
+        Name = Action = Param = "";
+    }
+
     /// <summary>Kind of record that this ends in, without <c>.error</c>: <c>request.info</c>, <c>http.get</c>, <c>mysql.request</c>, ...</summary>
     public string Name { get; internal set; }
 
     /// <summary>The service that the record belongs to.</summary>
-    public TraceLogger Logger { get; }
+    public TraceLogger Logger { get; private set; }
 
     /// <summary>Place of the record in the chain, such as <c>1.3.2</c>.</summary>
     public abstract string RpcId { get; }
@@ -91,7 +100,7 @@ public abstract class TraceSpan : IDisposable
 
     internal ulong ParentSpanNumber { get; private protected set; }
 
-    internal long StartTimestamp { get; }
+    internal long StartTimestamp { get; private set; }
 
     /// <summary>When it ended; 0 for when its record is written.</summary>
     internal long EndTimestamp { get; set; }
@@ -146,6 +155,30 @@ public abstract class TraceSpan : IDisposable
         Ending();
         Logger.Write(this);
         GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Begins another piece of work with an object that <see cref="Forget"/> was called on.</summary>
+    private protected void Renew(TraceLogger logger, string name, string action, string param)
+    {
+        Logger = logger;
+        Name = name;
+        Action = action;
+        Param = param;
+        StartTimestamp = logger.Clock.Now;
+    }
+
+    /// <summary>Lets go of all that it says, so that it keeps nothing alive while nobody uses it.</summary>
+    private protected void Forget()
+    {
+        Logger = null!;
+        Name = Action = Param = "";
+        Code = Msg = Backtrace = Uid = Source = ClientIp = UserAgent = Host = InstanceName = Db = Response = null;
+        ResponseLength = null;
+        DnsDuration = null;
+        IsFailed = false;
+        EndTimestamp = 0;
+        if (_extra is { Capacity: > KeptExtra }) _extra = null;
+        else _extra?.Clear();
     }
 
     private protected virtual void Ending()

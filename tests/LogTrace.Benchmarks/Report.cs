@@ -23,6 +23,9 @@ sealed record Comparison(string What, string Ours, string OtherName, string Othe
     public static Comparison NoMoreThan(string what, string unit, double ours, double bar) =>
         new($"{what}, {unit}", Text(ours), "", "", "", $"at most {Text(bar)}", ours <= bar);
 
+    /// <summary>A figure to know, with no bar.</summary>
+    public static Comparison Alone(string what, string unit, double ours) => new($"{what}, {unit}", Text(ours), "", "", "", "", null);
+
     public static string Text(double value) => value.ToString(Math.Abs(value) >= 1000 ? "N0" : Math.Abs(value) >= 10 ? "0.#" : "0.##", CultureInfo.InvariantCulture);
 }
 

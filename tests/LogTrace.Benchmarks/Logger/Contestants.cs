@@ -41,16 +41,18 @@ abstract class Contestant : IDisposable
     }
 }
 
-/// <summary>Typed records: a call is begun and ended.</summary>
+/// <summary>Typed records: a call is begun, described and ended.</summary>
 sealed class LogTraceCalls : Contestant
 {
+    static readonly IncomingTrace s_incoming = new() { TraceId = TraceRecordData.TraceId, Prefix = "1.3" };
+
     readonly TraceLogger _logger;
     readonly TraceContext _scope;
 
     public LogTraceCalls()
     {
         _logger = NewLogger(Folder);
-        _scope = _logger.StartRequest("POST /orders", "", new IncomingTrace { TraceId = TraceRecordData.TraceId, Prefix = "1.3" });
+        _scope = _logger.StartRequest("POST /orders", "", s_incoming);
     }
 
     public static TraceLogger NewLogger(string folder) => new(new()
@@ -67,9 +69,34 @@ sealed class LogTraceCalls : Contestant
     public override void Write(int i)
     {
         i &= 63;
+        using var call = _scope.Call(TraceRecordData.Name, TraceRecordData.Actions[i], TraceRecordData.Params[i]);
+        call.Code = TraceRecordData.Code;
+        call.Uid = TraceRecordData.Uids[i];
+    }
+
+    /// <summary>The same through an object for the call, as the integrations have one.</summary>
+    public void WriteAsObject(int i)
+    {
+        i &= 63;
         using var call = _scope.BeginCall(TraceRecordData.Name, TraceRecordData.Actions[i], TraceRecordData.Params[i]);
         call.Code = TraceRecordData.Code;
         call.Uid = TraceRecordData.Uids[i];
+    }
+
+    /// <summary>A request is begun, becomes the ambient scope, and ends.</summary>
+    public void WriteRequest(int i)
+    {
+        using var request = _logger.StartRequest(TraceRecordData.Actions[i & 63], TraceRecordData.Params[i & 63], s_incoming);
+        request.Code = TraceRecordData.Code;
+        request.Uid = TraceRecordData.Uids[i & 63];
+    }
+
+    /// <summary>Nothing but the record of a request that was begun before.</summary>
+    public void WriteRequestRecord(int i)
+    {
+        _scope.Code = TraceRecordData.Code;
+        _scope.Uid = TraceRecordData.Uids[i & 63];
+        _logger.Write(_scope);
     }
 
     public override void Drain() => _logger.File!.Flush(TimeSpan.FromMinutes(5));

@@ -25,6 +25,9 @@ static class LoggerBenchmarks
     const string NLog = "NLog AsyncWrapper + JsonLayout";
     const int PieceBytes = 64 * 1024;
 
+    static readonly AsyncLocal<object?> s_slot = new();
+    static readonly object s_filling = new();
+
     public static void Run(LoggerEffort effort, Report report)
     {
         report.Section("What a record costs its caller", $"Bursts of {effort.BurstLines:N0} records into an empty queue, medians of {effort.Rounds}.", CallerCost(effort));
@@ -77,7 +80,11 @@ static class LoggerBenchmarks
     public static IEnumerable<Comparison> Allocation(LoggerEffort effort)
     {
         using var calls = new LogTraceCalls();
-        yield return Comparison.NoMoreThan("call record, begun and ended", "bytes", AllocatedBytes(effort, calls.Write), 0);
+        yield return Comparison.NoMoreThan("call record, begun, described and ended", "bytes", AllocatedBytes(effort, calls.Write), 0);
+        yield return Comparison.NoMoreThan("request record, written at the request's end", "bytes", AllocatedBytes(effort, calls.WriteRequestRecord), 0);
+        yield return Comparison.Alone("the same call as an object (TraceOperation)", "bytes", AllocatedBytes(effort, calls.WriteAsObject));
+        yield return Comparison.Alone("a whole request: its record, its scope, two changes of the ambient scope (AsyncLocal)", "bytes", AllocatedBytes(effort, calls.WriteRequest));
+        yield return Comparison.Alone("of that, two changes of an AsyncLocal", "bytes", AllocatedBytes(effort, _ => { s_slot.Value = s_filling; s_slot.Value = null; }));
     }
 
     public static IEnumerable<Comparison> SuppressedDebug(LoggerEffort effort)

@@ -48,6 +48,38 @@ public sealed class MaskingTests
     }
 
     [Theory]
+    [InlineData("password")]
+    [InlineData("passwd")]
+    [InlineData("pwd")]
+    [InlineData("passphrase")]
+    [InlineData("secret")]
+    [InlineData("secrets")]
+    [InlineData("token")]
+    [InlineData("authorization")]
+    [InlineData("cookie")]
+    [InlineData("cookies")]
+    [InlineData("api_key")]
+    [InlineData("access_key")]
+    [InlineData("private_key")]
+    [InlineData("session_id")]
+    [InlineData("debug_key")]
+    [InlineData("credential")]
+    [InlineData("credentials")]
+    public void Secrets_are_known_in_every_spelling_and_length_of_text(string name)
+    {
+        string[] spellings = [name, name.Replace("_", ""), name.Replace('_', '-')];
+        foreach (var spelling in spellings.SelectMany(spelling => new[] { spelling, spelling.ToUpperInvariant(), "my_" + spelling, "My" + spelling }))
+        {
+            foreach (var around in new[] { "", "a ", new string('x', 40) + " " })
+            {
+                Mask($"{around}{spelling}=v").Should().Be($"{around}{spelling}=***");
+                Mask($"{around}{spelling}: v").Should().Be($"{around}{spelling}: ***");
+                Mask($"{around}{{\"{spelling}\":\"v\"}}").Should().Be($"{around}{{\"{spelling}\":\"***\"}}");
+            }
+        }
+    }
+
+    [Theory]
     [InlineData("the bearer of this letter")]
     [InlineData("tokens are 512")]
     [InlineData("max_tokens=512")]
