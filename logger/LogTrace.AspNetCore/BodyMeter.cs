@@ -48,7 +48,7 @@ sealed class BodyMeter : IHttpResponseBodyFeature
         scope.Response ??= _response?.ToString();
         if (_request?.ToString() is { } sent) scope.Param = scope.Param.Length == 0 ? sent : $"{scope.Param}\n{sent}";
         // gRPC says in a trailer, or without a body in a header, how it went; to a client that has gone away it says nothing that counts.
-        if (_context.RequestAborted.IsCancellationRequested || MediaType(_context.Response.ContentType)?.StartsWith("application/grpc", StringComparison.Ordinal) != true) return;
+        if (_context.RequestAborted.IsCancellationRequested || _context.Response.ContentType?.StartsWith("application/grpc", StringComparison.Ordinal) != true) return;
         var status = _context.Features.Get<IHttpResponseTrailersFeature>()?.Trailers?["grpc-status"].ToString();
         if (string.IsNullOrEmpty(status)) status = _context.Response.Headers["grpc-status"].ToString();
         if (string.IsNullOrEmpty(status)) return;

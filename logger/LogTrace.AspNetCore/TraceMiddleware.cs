@@ -1,6 +1,7 @@
 using System.Globalization;
 using Microsoft.AspNetCore.Diagnostics;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features.Authentication;
 
 namespace LogTrace;
 
@@ -72,7 +73,8 @@ public sealed class TraceMiddleware
         scope.Code ??= aborted ? ClientClosedRequest
             : (exception is not null && !response.HasStarted ? StatusCodes.Status500InternalServerError : response.StatusCode).ToString(CultureInfo.InvariantCulture);
         meter?.Fill(scope);
-        if (context.User.Identity is { IsAuthenticated: true, Name: { } name }) scope.Uid ??= name;
+        // Asking the context for a user would make one.
+        if (context.Features.Get<IHttpAuthenticationFeature>()?.User?.Identity is { IsAuthenticated: true, Name: { } name }) scope.Uid ??= name;
         if (exception is not null || (failure is not null && response.StatusCode >= 500)) scope.Fail(failure!);
         else if (response.StatusCode >= 500) scope.Fail(null, null);
         if (aborted) scope.AddExtra("aborted", true);
@@ -84,6 +86,7 @@ public sealed class TraceMiddleware
         if (values.Count == 1) return values[0];
         // Only tracestate may come in parts. Two ids are none: joined they break the rules, where left out they would read as a request that has none.
         if (values.Count > 1) return name is TraceHeaders.TraceState or TraceHeaders.TraceId or TraceHeaders.RpcId ? values.ToString() : null;
+        if (!request.QueryString.HasValue) return null;
         // Where a caller can send no headers it names the context in the query, both parts of it.
         return name switch
         {

@@ -56,7 +56,12 @@ sealed class NetworkList
     public int IndexOf(IPAddress address)
     {
         if (address.IsIPv4MappedToIPv6) address = address.MapToIPv4();
-        return _networks.FindIndex(network => network.Contains(address));
+        for (var index = 0; index < _networks.Count; index++)
+        {
+            if (_networks[index].Contains(address)) return index;
+        }
+
+        return -1;
     }
 }
 

@@ -117,7 +117,7 @@ sealed class ReceivedContent : HttpContent
     readonly HttpContent _inner;
     readonly TraceOperation _call;
     readonly HttpResponseMessage _response;
-    readonly HttpBody? _body;
+    readonly HttpBody _body;
     Stream? _stream;
 
     public ReceivedContent(HttpContent inner, TraceOperation call, HttpResponseMessage response)
@@ -127,7 +127,7 @@ sealed class ReceivedContent : HttpContent
         _response = response;
         HttpContents.Copy(inner.Headers, Headers);
         var kept = call.Logger.Options.Instrumentation.MaxResponseBodyBytes;
-        if (kept > 0 && HttpBody.IsText(Headers)) _body = new HttpBody(kept, Headers.ContentType?.CharSet);
+        _body = kept > 0 && HttpBody.IsText(Headers) ? new HttpBody(kept, Headers.ContentType?.CharSet) : new HttpBody(0, null);
     }
 
     protected override Task<Stream> CreateContentReadStreamAsync() => CreateContentReadStreamAsync(default);
@@ -164,14 +164,25 @@ sealed class ReceivedContent : HttpContent
 
     protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
     {
-        var read = await CreateContentReadStreamAsync(cancellationToken).ConfigureAwait(false);
-        await using (read.ConfigureAwait(false)) await read.CopyToAsync(stream, cancellationToken).ConfigureAwait(false);
+        var passing = new PassingStream(stream, _body);
+        await CopiedAsync(_inner.CopyToAsync(passing, context, cancellationToken), passing).ConfigureAwait(false);
     }
 
     protected override void SerializeToStream(Stream stream, TransportContext? context, CancellationToken cancellationToken)
     {
-        using var read = CreateContentReadStream(cancellationToken);
-        read.CopyTo(stream);
+        var passing = new PassingStream(stream, _body);
+        try
+        {
+            _inner.CopyTo(passing, context, cancellationToken);
+        }
+        catch (Exception exception)
+        {
+            // As above.
+            End(passing.IsTargetBroken ? null : exception, null);
+            throw;
+        }
+
+        End(null, _body.Length);
     }
 
     protected override bool TryComputeLength(out long length)
@@ -192,7 +203,24 @@ sealed class ReceivedContent : HttpContent
         base.Dispose(disposing);
     }
 
-    internal void Passed(ReadOnlySpan<byte> bytes) => _body?.Add(bytes);
+    internal HttpBody Body => _body;
+
+    /// <summary>Ends the call with a copy of its whole body: what .NET reads from copies itself better than anybody can who reads it.</summary>
+    internal async Task CopiedAsync(Task copying, PassingStream target)
+    {
+        try
+        {
+            await copying.ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            // Whatever it is: it is recorded here and handled by whoever reads. That there is no room for the answer is not the call's failure.
+            End(target.IsTargetBroken ? null : exception, null);
+            throw;
+        }
+
+        End(null, _body.Length);
+    }
 
     /// <summary>Ends the call; only the first time counts.</summary>
     /// <param name="exception">Why the body could not be read.</param>
@@ -202,7 +230,7 @@ sealed class ReceivedContent : HttpContent
         if (!_call.Resume()) return;
         if (exception is not null) _call.Fail(exception);
         _call.ResponseLength ??= length;
-        if (_body is not null) _call.Response = _body.ToString();
+        _call.Response = _body.ToString() ?? _call.Response;
         HttpCall.SetGrpcStatus(_call, _response);
         _call.Dispose();
     }
@@ -222,7 +250,13 @@ sealed class PassingStream(Stream target, HttpBody body) : Stream
     public override bool CanRead => false;
     public override bool CanSeek => false;
     public override bool CanWrite => true;
-    public override long Length => throw new NotSupportedException();
+
+    /// <summary>Bytes handed on.</summary>
+    public override long Length => body.Length;
+
+    /// <summary>Whether the target refused what was written.</summary>
+    public bool IsTargetBroken { get; private set; }
+
     public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
     public override void Flush() => target.Flush();
@@ -235,7 +269,16 @@ sealed class PassingStream(Stream target, HttpBody body) : Stream
     public override void Write(ReadOnlySpan<byte> buffer)
     {
         body.Add(buffer);
-        target.Write(buffer);
+        try
+        {
+            target.Write(buffer);
+        }
+        catch
+        {
+            // Only to know whose fault it was.
+            IsTargetBroken = true;
+            throw;
+        }
     }
 
     public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
@@ -243,15 +286,24 @@ sealed class PassingStream(Stream target, HttpBody body) : Stream
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
         body.Add(buffer.Span);
-        return target.WriteAsync(buffer, cancellationToken);
+        // True until it has worked: a target that is memory, as most are, is done at once.
+        IsTargetBroken = true;
+        var written = target.WriteAsync(buffer, cancellationToken);
+        if (!written.IsCompletedSuccessfully) return Written(written);
+        IsTargetBroken = false;
+        return written;
+    }
+
+    async ValueTask Written(ValueTask written)
+    {
+        await written.ConfigureAwait(false);
+        IsTargetBroken = false;
     }
 }
 
 /// <summary>Counts what is read of a response.</summary>
 sealed class ReceivedStream(Stream source, ReceivedContent content) : Stream
 {
-    long _length;
-
     public override bool CanRead => source.CanRead;
     public override bool CanSeek => false;
     public override bool CanWrite => false;
@@ -300,6 +352,13 @@ sealed class ReceivedStream(Stream source, ReceivedContent content) : Stream
         }
     }
 
+    public override Task CopyToAsync(Stream destination, int bufferSize, CancellationToken cancellationToken)
+    {
+        ValidateCopyToArguments(destination, bufferSize);
+        var passing = new PassingStream(destination, content.Body);
+        return content.CopiedAsync(source.CopyToAsync(passing, bufferSize, cancellationToken), passing);
+    }
+
     public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
     public override void SetLength(long value) => throw new NotSupportedException();
     public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
@@ -317,9 +376,8 @@ sealed class ReceivedStream(Stream source, ReceivedContent content) : Stream
 
     void Count(ReadOnlySpan<byte> bytes, int asked)
     {
-        content.Passed(bytes);
-        _length += bytes.Length;
+        content.Body.Add(bytes);
         // Asking for nothing is how one waits for data; then 0 is not the end.
-        if (bytes.IsEmpty && asked > 0) content.End(null, _length);
+        if (bytes.IsEmpty && asked > 0) content.End(null, content.Body.Length);
     }
 }

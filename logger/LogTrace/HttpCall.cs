@@ -19,7 +19,8 @@ static class HttpCall
     {
         if (TraceContext.Current is not { } scope || request.RequestUri is not { IsAbsoluteUri: true } uri) return null;
         var isGrpc = request.Content?.Headers.ContentType?.MediaType?.StartsWith(GrpcType, StringComparison.Ordinal) == true;
-        var call = scope.BeginCall(isGrpc ? "grpc.call" : NameOf(request.Method), uri.GetComponents(UriComponents.HttpRequestUrl, UriFormat.UriEscaped), uri.Query.TrimStart('?'));
+        var url = UrlOf(uri);
+        var call = scope.BeginCall(isGrpc ? "grpc.call" : NameOf(request.Method), url, url.Contains('?') ? uri.Query.TrimStart('?') : "");
         call.Host = string.Create(CultureInfo.InvariantCulture, $"{uri.IdnHost}:{uri.Port}");
         call.InstanceName = clientName;
         TraceHeaders.Write(call, request, SetHeader, mayTellDebug && call.Logger.IsInternalHost(uri.IdnHost));
@@ -107,9 +108,15 @@ static class HttpCall
         _ => "http.request",
     };
 
+    static string UrlOf(Uri uri)
+    {
+        var url = uri.AbsoluteUri;
+        return url.AsSpan().ContainsAny('@', '#') ? uri.GetComponents(UriComponents.HttpRequestUrl, UriFormat.UriEscaped) : url;
+    }
+
     static void SetHeader(HttpRequestMessage request, string name, string? value)
     {
-        request.Headers.Remove(name);
+        if (request.Headers.NonValidated.Contains(name)) request.Headers.Remove(name);
         if (value is not null) request.Headers.TryAddWithoutValidation(name, value);
     }
 }

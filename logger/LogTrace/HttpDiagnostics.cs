@@ -20,6 +20,12 @@ sealed class HttpDiagnostics : IObserver<DiagnosticListener>, IObserver<KeyValue
     static readonly HttpRequestOptionsKey<string> s_firstHost = new("LogTrace.FirstHost");
     static readonly HttpRequestOptionsKey<Exception> s_exception = new("LogTrace.Exception");
 
+    // The same for all subscribers; null until .NET has sent something.
+    static DiagnosticListener? s_events;
+
+    // Has the listeners that .NET's own has.
+    static readonly ActivitySource s_activities = new("System.Net.Http");
+
     readonly TraceLogger _logger;
     readonly IDisposable _listeners;
     readonly PayloadProperty _startRequest = new("Request");
@@ -39,8 +45,20 @@ sealed class HttpDiagnostics : IObserver<DiagnosticListener>, IObserver<KeyValue
     public void OnNext(DiagnosticListener listener)
     {
         // Asked before anything is made of a request, so that one outside a scope costs what it cost before.
-        if (listener.Name == ListenerName) _events ??= listener.Subscribe(this, (name, argument, _) => IsMine && (argument is not HttpRequestMessage request || HttpCall.Of(request) is null));
+        if (listener.Name != ListenerName) return;
+        _events ??= listener.Subscribe(this, (name, argument, _) => name switch
+        {
+            Activity or Start => IsMine && (argument is not HttpRequestMessage request || HttpCall.Of(request) is null),
+            Stop or Failed => IsMine,
+            // Events of older versions of .NET, which are sent as well.
+            _ => false,
+        });
+        Volatile.Write(ref s_events, listener);
     }
+
+    /// <summary>True when nobody wants to see the activity that .NET would make for a request that is recorded already.</summary>
+    public static bool IsActivityUnseen(HttpRequestMessage request) =>
+        Volatile.Read(ref s_events) is { } events && !s_activities.HasListeners() && !events.IsEnabled(Activity, request);
 
     public void OnNext(KeyValuePair<string, object?> item)
     {

@@ -46,6 +46,10 @@ sealed class TraceActivities : IDisposable
 
     public static IReadOnlyList<string> Databases { get; } = [NpgsqlName, MySqlName];
 
+    /// <summary>Whether activities of a database's client may be recorded. SQLite's emits none, and is so fast that silencing it would be felt.</summary>
+    public static bool MayHear(TraceOperation call) => call.Logger.Options.Instrumentation is var options
+        && (options.ActivitySources.Count > 0 || (options.Databases && !call.Name.StartsWith("sqlite.", StringComparison.Ordinal)));
+
     /// <summary>What a scope's activities have to know of each other.</summary>
     sealed class ScopeState
     {

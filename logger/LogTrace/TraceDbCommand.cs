@@ -156,9 +156,9 @@ sealed class TraceDbCommand : DbCommand
         base.Dispose(disposing);
     }
 
-    public override async ValueTask DisposeAsync()
+    public override ValueTask DisposeAsync()
     {
-        await _inner.DisposeAsync().ConfigureAwait(false);
         GC.SuppressFinalize(this);
+        return _inner.DisposeAsync();
     }
 }

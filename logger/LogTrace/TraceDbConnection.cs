@@ -18,7 +18,7 @@ public sealed class TraceDbConnection : DbConnection
 {
     readonly TraceDbOptions _options;
     readonly TraceDbTarget _target;
-    readonly List<TraceOperation> _reading = [];
+    List<TraceOperation>? _reading;
 
     // The connect whose number the next request shares.
     TraceOperation? _connect;
@@ -50,7 +50,15 @@ public sealed class TraceDbConnection : DbConnection
 
     /// <inheritdoc/>
     [AllowNull]
-    public override string ConnectionString { get => Inner.ConnectionString; set => Inner.ConnectionString = value; }
+    public override string ConnectionString
+    {
+        get => Inner.ConnectionString;
+        set
+        {
+            Inner.ConnectionString = value;
+            _target.Forget();
+        }
+    }
 
     /// <inheritdoc/>
     public override int ConnectionTimeout => Inner.ConnectionTimeout;
@@ -266,7 +274,7 @@ public sealed class TraceDbConnection : DbConnection
     }
 
     /// <summary>Keeps the provider's own activities from being recorded a second time while <paramref name="call"/> runs.</summary>
-    internal static TraceActivities.Quiet Quiet(TraceOperation? call) => call is { Logger.ListensToActivities: true } ? TraceActivities.BeQuiet() : default;
+    internal static TraceActivities.Quiet Quiet(TraceOperation? call) => call is not null && TraceActivities.MayHear(call) ? TraceActivities.BeQuiet() : default;
 
     internal static void Fail(TraceOperation? call, Exception exception)
     {
@@ -277,12 +285,12 @@ public sealed class TraceDbConnection : DbConnection
 
     internal void ReaderOpened(TraceOperation query)
     {
-        lock (_reading) _reading.Add(query);
+        lock (_target) (_reading ??= []).Add(query);
     }
 
     internal void ReaderClosed(TraceOperation query)
     {
-        lock (_reading) _reading.Remove(query);
+        lock (_target) _reading?.Remove(query);
         query.Dispose();
     }
 
@@ -300,10 +308,10 @@ public sealed class TraceDbConnection : DbConnection
     {
         _connect = null;
         TraceOperation[] left;
-        lock (_reading)
+        lock (_target)
         {
-            left = [.. _reading];
-            _reading.Clear();
+            left = _reading is { Count: > 0 } ? [.. _reading] : [];
+            _reading = null;
         }
 
         foreach (var query in left) query.Dispose();

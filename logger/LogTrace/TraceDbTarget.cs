@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.Collections.Concurrent;
 using System.Data.Common;
 using System.Globalization;
 using System.Text;
@@ -11,14 +13,28 @@ sealed class TraceDbTarget
     // Longer values are data rather than parameters.
     const int MaxValueLength = 256;
 
+    // Of a thread's text for parameters, in characters.
+    const int MaxKept = 4096;
+
+
+    // What JSON escapes, and what is not ASCII: for those there is the encoder.
+    static readonly SearchValues<char> s_plain = SearchValues.Create(" !#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijklmnopqrstuvwxyz{|}~");
+    static readonly ConcurrentDictionary<Type, Names> s_names = new();
+
+    [ThreadStatic]
+    static StringBuilder? s_text;
+
     readonly bool _isFile;
+    string? _file;
+
+    sealed record Names(string Provider, string Connect, string Request);
 
     public TraceDbTarget(DbConnection connection)
     {
-        var provider = ProviderOf(connection.GetType());
-        ConnectName = provider + ".connect";
-        RequestName = provider + ".request";
-        _isFile = provider == "sqlite";
+        var names = s_names.GetOrAdd(connection.GetType(), static type => ProviderOf(type) is var provider ? new Names(provider, provider + ".connect", provider + ".request") : null!);
+        ConnectName = names.Connect;
+        RequestName = names.Request;
+        _isFile = names.Provider == "sqlite";
         Host = _isFile ? null : HostOf(connection);
     }
 
@@ -35,9 +51,13 @@ sealed class TraceDbTarget
     /// <summary>The database that is used now; for a file its name without the folder.</summary>
     public string? DatabaseOf(DbConnection connection)
     {
-        var name = _isFile ? Path.GetFileName(connection.DataSource) : connection.Database;
+        // SQLite is asked once: an open connection would ask the database itself each time.
+        var name = _isFile ? _file ??= Path.GetFileName(connection.DataSource) ?? "" : connection.Database;
         return string.IsNullOrEmpty(name) ? null : name;
     }
+
+    /// <summary>Another connection string: another file.</summary>
+    public void Forget() => _file = null;
 
     // By namespace and not by type, as this library references no provider.
     static string ProviderOf(Type connection) => (connection.Namespace ?? "") switch
@@ -113,31 +133,58 @@ sealed class TraceDbTarget
     static string Format(DbParameterCollection parameters, int maxLength)
     {
         if (parameters.Count == 0) return "{}";
-        var text = new StringBuilder("{");
-        for (var index = 0; index < parameters.Count; index++)
+        var text = (s_text ??= new StringBuilder(MaxKept)).Append('{');
+        try
         {
-            var parameter = parameters[index];
-            var name = string.IsNullOrEmpty(parameter.ParameterName) ? index.ToString(CultureInfo.InvariantCulture) : parameter.ParameterName;
-            var member = $"{Quoted(name)}:{ValueOf(parameter.Value)}";
-            var more = $"\"...\":{parameters.Count - index}}}";
-            if (text.Length + member.Length + 1 + more.Length + 1 > maxLength) return text.Append(index > 0 ? "," : "").Append(more).ToString();
-            text.Append(index > 0 ? "," : "").Append(member);
-        }
+            for (var index = 0; index < parameters.Count; index++)
+            {
+                var parameter = parameters[index];
+                var before = text.Length;
+                if (index > 0) text.Append(',');
+                Quote(text, string.IsNullOrEmpty(parameter.ParameterName) ? index.ToString(CultureInfo.InvariantCulture) : parameter.ParameterName);
+                AppendValue(text.Append(':'), parameter.Value);
+                // Room has to be left for saying that there are more.
+                if (text.Length + MoreLength(parameters.Count - index) > maxLength)
+                {
+                    text.Length = before;
+                    return text.Append(index > 0 ? "," : "").Append(CultureInfo.InvariantCulture, $"\"...\":{parameters.Count - index}}}").ToString();
+                }
+            }
 
-        return text.Append('}').ToString();
+            return text.Append('}').ToString();
+        }
+        finally
+        {
+            if (text.Capacity > MaxKept) s_text = null;
+            else text.Clear();
+        }
     }
 
-    static string ValueOf(object? value) => value switch
-    {
-        null or DBNull => "null",
-        bool flag => flag ? "true" : "false",
-        sbyte or byte or short or ushort or int or uint or long or ulong or decimal => Convert.ToString(value, CultureInfo.InvariantCulture)!,
-        byte[] bytes => $"\"<{bytes.Length} bytes>\"",
-        DateTime time => Quoted(time.ToString("O", CultureInfo.InvariantCulture)),
-        DateTimeOffset time => Quoted(time.ToString("O", CultureInfo.InvariantCulture)),
-        IFormattable formattable => Quoted(Bounded(formattable.ToString(null, CultureInfo.InvariantCulture), MaxValueLength)),
-        _ => Quoted(Bounded(value.ToString() ?? "", MaxValueLength)),
-    };
+    // With the comma before it.
+    static int MoreLength(int left) => left.ToString(CultureInfo.InvariantCulture).Length + 8;
 
-    static string Quoted(string text) => $"\"{JsonEncodedText.Encode(text, System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping)}\"";
+    static void AppendValue(StringBuilder text, object? value)
+    {
+        switch (value)
+        {
+            case null or DBNull: text.Append("null"); break;
+            case bool flag: text.Append(flag ? "true" : "false"); break;
+            case int number: text.Append(CultureInfo.InvariantCulture, $"{number}"); break;
+            case long number: text.Append(CultureInfo.InvariantCulture, $"{number}"); break;
+            case sbyte or byte or short or ushort or uint or ulong or decimal: text.Append(Convert.ToString(value, CultureInfo.InvariantCulture)); break;
+            case byte[] bytes: text.Append(CultureInfo.InvariantCulture, $"\"<{bytes.Length} bytes>\""); break;
+            case DateTime time: Quote(text, time.ToString("O", CultureInfo.InvariantCulture)); break;
+            case DateTimeOffset time: Quote(text, time.ToString("O", CultureInfo.InvariantCulture)); break;
+            case IFormattable formattable: Quote(text, Bounded(formattable.ToString(null, CultureInfo.InvariantCulture), MaxValueLength)); break;
+            default: Quote(text, Bounded(value.ToString() ?? "", MaxValueLength)); break;
+        }
+    }
+
+    static void Quote(StringBuilder text, string value)
+    {
+        text.Append('"');
+        if (value.AsSpan().ContainsAnyExcept(s_plain)) text.Append(JsonEncodedText.Encode(value, System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping).Value);
+        else text.Append(value);
+        text.Append('"');
+    }
 }

@@ -150,7 +150,9 @@ public static class TraceHeaders
         }
         else
         {
-            (trace, span, sampled) = (get(carrier, B3TraceId), get(carrier, B3SpanId), get(carrier, B3Flags) is "1" ? "d" : get(carrier, B3Sampled));
+            trace = get(carrier, B3TraceId);
+            if (trace is null) return default;
+            (span, sampled) = (get(carrier, B3SpanId), get(carrier, B3Flags) is "1" ? "d" : get(carrier, B3Sampled));
         }
 
         if (trace is null || span is null || !IsLowerHex(span, 16) || (!IsLowerHex(trace, 32) && !IsLowerHex(trace, 16))) return default;

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net;
 using System.Runtime.CompilerServices;
 
@@ -19,6 +20,7 @@ public sealed class TraceHttpHandler : DelegatingHandler
 
     RedirectLimit? _redirects;
     bool _innerRedirects;
+    bool _isLast;
     bool _looked;
 
     sealed record RedirectLimit(int Hops);
@@ -49,6 +51,8 @@ public sealed class TraceHttpHandler : DelegatingHandler
         for (var hop = 0; ; hop++)
         {
             var call = Begin(request, origin);
+            // Where there is one, .NET makes another for each request, only to send headers that ours have taken the place of. What this method sets, its caller does not see.
+            if (call is not null && _isLast && Activity.Current is not null && HttpDiagnostics.IsActivityUnseen(request)) Activity.Current = null;
             HttpResponseMessage response;
             try
             {
@@ -104,6 +108,8 @@ public sealed class TraceHttpHandler : DelegatingHandler
         var handler = InnerHandler;
         while (handler is DelegatingHandler { InnerHandler: { } inner }) handler = inner;
         if (handler is not null) TakeRedirects(handler);
+        // Then no code of somebody else is below, which may want to see the activity.
+        _isLast = handler == InnerHandler && handler is SocketsHttpHandler or HttpClientHandler;
         _looked = true;
     }
 

@@ -130,8 +130,6 @@ public sealed class TraceLogger : IDisposable
 
     internal ServiceTexts Texts { get; }
 
-    internal bool ListensToActivities => Options.Instrumentation.Databases || Options.Instrumentation.ActivitySources.Count > 0;
-
     /// <summary>Sets this as <see cref="Default"/> unless there is one.</summary>
     public void UseAsDefault() => Interlocked.CompareExchange(ref s_default, this, null);
 
@@ -195,6 +193,7 @@ public sealed class TraceLogger : IDisposable
     public CallerTrust TrustOf(IPAddress? connection, string? forwardedFor, string? forwarded, string? realIp)
     {
         var trust = TrustOf(CallerOf(connection, forwardedFor));
+        if (string.IsNullOrEmpty(forwardedFor) && string.IsNullOrEmpty(forwarded) && string.IsNullOrEmpty(realIp)) return trust;
         foreach (var hop in ForwardedHeaders.Addresses(forwardedFor, forwarded, realIp))
         {
             if (trust == CallerTrust.Ignore) break;
