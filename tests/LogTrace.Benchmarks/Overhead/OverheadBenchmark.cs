@@ -5,13 +5,13 @@ namespace LogTrace.Benchmarks.Overhead;
 
 /// <param name="Rounds">Measured rounds of each side; the median counts.</param>
 /// <param name="Round">How long one side is under load in a round.</param>
-/// <param name="WarmUpRounds">Rounds of each side before the measured ones.</param>
+/// <param name="WarmUpRequests">Requests to each side before the measured ones.</param>
 /// <param name="Connections">Requests under way at any time.</param>
-sealed record OverheadEffort(int Rounds, TimeSpan Round, int WarmUpRounds, int Connections)
+sealed record OverheadEffort(int Rounds, TimeSpan Round, int WarmUpRequests, int Connections)
 {
-    public static OverheadEffort Full => new(5, TimeSpan.FromSeconds(10), 2, 32);
+    public static OverheadEffort Full => new(5, TimeSpan.FromSeconds(10), 100_000, 32);
 
-    public static OverheadEffort Quick => new(3, TimeSpan.FromSeconds(1), 3, 32);
+    public static OverheadEffort Quick => new(3, TimeSpan.FromSeconds(1), 40_000, 32);
 
     public static OverheadEffort Once => new(1, TimeSpan.FromMilliseconds(50), 0, 4);
 }
@@ -19,6 +19,8 @@ sealed record OverheadEffort(int Rounds, TimeSpan Round, int WarmUpRounds, int C
 /// <summary>Requests/s of an ASP.NET Core endpoint with one query and one HTTP call, with the whole instrumentation and without.</summary>
 static class OverheadBenchmark
 {
+    const int WarmUpTurn = 10_000;
+
     public static void Run(OverheadEffort effort, Report report) => report.Section(
         "What the instrumentation costs an endpoint",
         $"One SQLite query and one HTTP call to an uninstrumented process; {effort.Connections} connections, {effort.Round.TotalSeconds:0.##} s alternating, medians of {effort.Rounds}. 'Without' logs nothing.",
@@ -32,11 +34,11 @@ static class OverheadBenchmark
             using var callee = new Child(Services.CalleeCommand);
             using var traced = new Child(Services.EndpointCommand, callee.Url, NewFolder(folder, "traced"), "traced");
             using var plain = new Child(Services.EndpointCommand, callee.Url, NewFolder(folder, "plain"), "plain");
-            // Until the compiler is through with both: that takes many seconds of load, and longer where there is more code.
-            for (var round = 0; round < effort.WarmUpRounds; round++)
+            // Until the compiler is through with both. It counts calls, so that is a number of requests and no time; in turns, so that both have the same pauses.
+            for (var sent = 0; sent < effort.WarmUpRequests; sent += WarmUpTurn)
             {
-                RequestsPerSecond(traced, effort);
-                RequestsPerSecond(plain, effort);
+                Load(traced, effort.Connections, (_, count) => count < WarmUpTurn / effort.Connections);
+                Load(plain, effort.Connections, (_, count) => count < WarmUpTurn / effort.Connections);
             }
 
             traced.ForgetRounds();
@@ -57,14 +59,17 @@ static class OverheadBenchmark
 
     static string NewFolder(string folder, string name) => Directory.CreateDirectory(Path.Combine(folder, name)).FullName;
 
-    static double RequestsPerSecond(Child endpoint, OverheadEffort effort)
+    static double RequestsPerSecond(Child endpoint, OverheadEffort effort) => Load(endpoint, effort.Connections, (elapsed, _) => elapsed < effort.Round);
+
+    /// <param name="goesOn">Asked by each connection before each request: the time since the beginning and the connection's requests so far.</param>
+    static double Load(Child endpoint, int connections, Func<TimeSpan, int, bool> goesOn)
     {
-        using var client = new HttpClient(new SocketsHttpHandler { MaxConnectionsPerServer = effort.Connections }) { BaseAddress = new Uri(endpoint.Url) };
+        using var client = new HttpClient(new SocketsHttpHandler { MaxConnectionsPerServer = connections }) { BaseAddress = new Uri(endpoint.Url) };
         var started = Stopwatch.GetTimestamp();
-        var counts = Task.WhenAll(Enumerable.Range(0, effort.Connections).Select(connection => Task.Run(async () =>
+        var counts = Task.WhenAll(Enumerable.Range(0, connections).Select(connection => Task.Run(async () =>
         {
             var count = 0;
-            for (; Stopwatch.GetElapsedTime(started) < effort.Round; count++) await client.GetStringAsync($"/orders/{connection * 7919 + count}");
+            for (; goesOn(Stopwatch.GetElapsedTime(started), count); count++) await client.GetStringAsync($"/orders/{connection * 7919 + count}");
             return count;
         }))).GetAwaiter().GetResult();
         endpoint.EndRound(counts.Sum());
@@ -81,6 +86,8 @@ static class OverheadBenchmark
         public Child(params string[] arguments)
         {
             var start = new ProcessStartInfo("dotnet", [typeof(Services).Assembly.Location, .. arguments]) { RedirectStandardInput = true, RedirectStandardOutput = true };
+            // As a web project has it unless it says otherwise.
+            start.Environment["DOTNET_gcServer"] = "1";
             _process = Process.Start(start)!;
             var line = _process.StandardOutput.ReadLine();
             if (line is null || !line.StartsWith(Services.Ready, StringComparison.Ordinal)) throw new InvalidOperationException($"'{string.Join(' ', arguments)}' did not start: {line}");
