@@ -71,7 +71,7 @@ var chain = new Command("chain", "Building chains against Zipkin's own tree buil
 chain.SetAction(parse =>
 {
     var isQuick = parse.GetValue(quick);
-    var zipkin = parse.GetValue(peer) ?? (Report.Peer("zipkin-tree/run") is { } found && !isQuick ? found : null);
+    var zipkin = parse.GetValue(peer) ?? (Report.Shared("peers/zipkin-tree/run") is { } found && !isQuick ? found : null);
     var report = new Report("Chains");
     ChainBenchmarks.Run([.. parse.GetValue(sizes)!.Where(size => !isQuick || size <= 100_000)], isQuick ? 100_000 : 1_000_000, parse.GetValue(rounds) ?? 5, zipkin, report);
     return Keep(parse, report, "chain");
@@ -83,7 +83,7 @@ accuracy.SetAction(parse =>
 {
     var report = new Report("Accuracy");
     var (traces, draws) = parse.GetValue(quick) ? (40, 1) : (400, 5);
-    AccuracyBenchmark.Run(traces, draws, parse.GetValue(draw), Report.Data("alibaba-2021-sample.csv.gz"), Report.Data("dgg-callgraph-shapes.jsonl.gz"), report);
+    AccuracyBenchmark.Run(traces, draws, parse.GetValue(draw), Report.Shared("data/alibaba-2021-sample.csv.gz"), Report.Shared("data/dgg-callgraph-shapes.jsonl.gz"), report);
     return Keep(parse, report, "accuracy");
 });
 

@@ -37,11 +37,8 @@ sealed class Report(string title)
     /// <summary>Where the figures lie that are under version control; null when this does not run from a checkout.</summary>
     public static string? CommittedResults => Checkout is { } root ? Path.Combine(root, "tests", "LogTrace.Benchmarks", "results") : null;
 
-    /// <summary>A program to compare with, kept beside the checkout; null when it is not there.</summary>
-    public static string? Peer(string name) => Checkout is { } root && Path.Combine(root, "..", "shared", "peers", name) is var path && File.Exists(path) ? path : null;
-
-    /// <summary>A file of public data, kept beside the checkout; null when it is not there.</summary>
-    public static string? Data(string name) => Checkout is { } root && Path.Combine(root, "..", "shared", "data", name) is var path && File.Exists(path) ? path : null;
+    /// <summary>A program to compare with, or a file of public data, kept in the folder shared beside the checkout; null when it is not there.</summary>
+    public static string? Shared(string name) => Checkout is { } root && Path.Combine(root, "..", "shared", name) is var path && File.Exists(path) ? path : null;
 
     static string? Checkout
     {
