@@ -36,16 +36,33 @@ static class KafkaClient
 /// <summary>Says once that something does not work, and once that it works again, however often either is noticed. Thread-safe.</summary>
 sealed class KafkaState(Action<string>? report)
 {
-    int _down;
+    const int Works = 0;
+    const int OutOfReach = 1;
+    const int Refused = 2;
 
-    public void Down(string what)
+    int _state;
+
+    /// <summary>Whether the error says that nothing can be done until the broker, or somebody's configuration, changes.</summary>
+    public static bool IsOutage(ErrorCode code) =>
+        code is ErrorCode.Local_AllBrokersDown or ErrorCode.Local_Ssl or ErrorCode.Local_Authentication or ErrorCode.TopicAuthorizationFailed or ErrorCode.ClusterAuthorizationFailed;
+
+    /// <summary>Says so unless it was said. A refusal (certificate, password, permission) is also said after "all brokers are down", which may come first and helps nobody to mend it.</summary>
+    public void Down(ErrorCode code, string what)
     {
-        if (Interlocked.Exchange(ref _down, 1) == 0) report?.Invoke(what);
+        var state = code == ErrorCode.Local_AllBrokersDown ? OutOfReach : Refused;
+        int known;
+        do
+        {
+            known = Volatile.Read(ref _state);
+            if (known >= state) return;
+        }
+        while (Interlocked.CompareExchange(ref _state, state, known) != known);
+        report?.Invoke(what);
     }
 
     public void Up(string what)
     {
         // Read first: this is called for every batch.
-        if (Volatile.Read(ref _down) != 0 && Interlocked.Exchange(ref _down, 0) != 0) report?.Invoke(what);
+        if (Volatile.Read(ref _state) != Works && Interlocked.Exchange(ref _state, Works) != Works) report?.Invoke(what);
     }
 }

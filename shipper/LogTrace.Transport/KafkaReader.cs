@@ -379,9 +379,9 @@ public sealed class KafkaReader(KafkaOptions options, Action<string>? report = n
 
     void OnError(Error error)
     {
-        if (error.Code is ErrorCode.Local_AllBrokersDown or ErrorCode.Local_Ssl or ErrorCode.Local_Authentication)
+        if (KafkaState.IsOutage(error.Code))
         {
-            _state.Down($"Kafka at {_options.Brokers} cannot be read from ({error.Reason}); waiting until it can.");
+            _state.Down(error.Code, $"Kafka at {_options.Brokers} cannot be read from ({error.Reason}); waiting until it can.");
         }
     }
 

@@ -283,9 +283,9 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
                 // The producer never sends again (librdkafka: a sequence broke, or the broker fenced it). Another one can.
                 Fail(new TransportUnavailableException($"Kafka's producer failed for good and is made anew: {reason}"));
             }
-            else if (code is ErrorCode.Local_AllBrokersDown or ErrorCode.Local_Ssl or ErrorCode.Local_Authentication or ErrorCode.TopicAuthorizationFailed or ErrorCode.ClusterAuthorizationFailed)
+            else if (KafkaState.IsOutage(code))
             {
-                _state.Down($"Kafka at {_options.Brokers} cannot be written to ({reason}); waiting until it can, nothing is lost.");
+                _state.Down(code, $"Kafka at {_options.Brokers} cannot be written to ({reason}); waiting until it can, nothing is lost.");
             }
         }
 

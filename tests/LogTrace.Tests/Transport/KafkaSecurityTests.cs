@@ -28,10 +28,10 @@ public sealed class KafkaSecurityTests(SecureBroker broker) : IClassFixture<Secu
     }
 
     [OwnEngineFact]
-    public Task Wrong_password_is_told_and_waited_for() => IsToldAsync(broker.Options with { SaslPassword = "wrong" }, "*uthentication*");
+    public Task Wrong_password_is_told_and_waited_for() => IsToldAsync(broker.Options with { SaslPassword = "wrong" }, "authentication");
 
     [OwnEngineFact]
-    public Task Certificate_of_an_authority_that_is_not_trusted_is_told_and_waited_for() => IsToldAsync(broker.Options with { CaFile = null }, "*certificate*");
+    public Task Certificate_of_an_authority_that_is_not_trusted_is_told_and_waited_for() => IsToldAsync(broker.Options with { CaFile = null }, "certificate");
 
     static async Task IsToldAsync(KafkaOptions options, string reason)
     {
@@ -39,11 +39,12 @@ public sealed class KafkaSecurityTests(SecureBroker broker) : IClassFixture<Secu
         var writer = new KafkaWriter(options, it => { lock (said) said.Add(it); });
 
         var written = writer.WriteAsync(Batch([Some(0, "t", "a")]), default);
-        await Eventually.HoldsAsync(() => { lock (said) return said.Count > 0; }, "the writer says why it cannot write");
+        await Eventually.HoldsAsync(() => { lock (said) return said.Any(it => it.Contains(reason, StringComparison.OrdinalIgnoreCase)); }, "the writer says why it cannot write");
         written.IsCompleted.Should().BeFalse();
         await writer.DisposeAsync().AsTask().Within();
 
-        said.Should().ContainSingle().Which.Should().Match(reason);
+        // That all brokers are down may have been noticed first; nothing is said twice.
+        said.Should().OnlyHaveUniqueItems().And.HaveCountLessThanOrEqualTo(2);
         await FluentActions.Awaiting(() => written).Should().ThrowAsync<TransportUnavailableException>();
     }
 }
