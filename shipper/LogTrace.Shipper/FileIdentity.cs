@@ -142,6 +142,21 @@ static class Native
         return path is null || path.EndsWith(" (deleted)", StringComparison.Ordinal) ? null : path;
     }
 
+    /// <summary>How many files this process may have open at all; null where that is not to be learnt.</summary>
+    public static int? MaxDescriptors()
+    {
+        try
+        {
+            // "Max open files            256                  256                  files"
+            var limit = File.ReadLines("/proc/self/limits").FirstOrDefault(line => line.StartsWith("Max open files", StringComparison.Ordinal));
+            return limit is not null && int.TryParse(limit["Max open files".Length..].Split(' ', StringSplitOptions.RemoveEmptyEntries)[0], out var most) ? most : null;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+
     static long Nanos(ReadOnlySpan<byte> time) => (MemoryMarshal.Read<long>(time) * 1_000_000_000) + MemoryMarshal.Read<uint>(time[8..]);
 
     const int CloseOnExec = 0x80000;

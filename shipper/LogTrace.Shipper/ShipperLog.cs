@@ -76,4 +76,7 @@ static partial class ShipperLog
 
     [LoggerMessage(27, LogLevel.Error, "Metrics and health are no longer served: {Reason}")]
     public static partial void StatusEnded(this ILogger logger, string reason);
+
+    [LoggerMessage(28, LogLevel.Warning, "Shipper:MaxOpenFiles is {Wanted}, but this process may open so few files that {Possible} are held open; raise its limit (ulimit -n, LimitNOFILE)")]
+    public static partial void FewDescriptors(this ILogger logger, int wanted, int possible);
 }

@@ -60,7 +60,7 @@ public sealed record ShipperOptions
     /// <summary>A file that was found nowhere for this long leaves the checkpoint. 1 minute to 10 years, default 7 days.</summary>
     public TimeSpan ForgetAfter { get; init; } = TimeSpan.FromDays(7);
 
-    /// <summary>Files held open; with more, those that did not change longest are closed and opened again when they do. 1 to 1,000,000, default 4,096.</summary>
+    /// <summary>Files held open; with more, those that did not change longest are closed and opened again when they do. 1 to 1,000,000, default 4,096; fewer where the process may not open as many.</summary>
     public int MaxOpenFiles { get; init; } = 4096;
 
     /// <summary>Size at which the dead letter is full and reading stops. At least 4,096 bytes, default 1 GiB.</summary>

@@ -17,6 +17,10 @@ public sealed class ShipperPipeline : IDisposable
     // Without an acknowledgement for this long, a shipper that has lines on their way is stalled.
     static readonly TimeSpan LongestSilence = TimeSpan.FromSeconds(5);
 
+    // What the runtime, its libraries and the Kafka client open: without these left, not even an assembly can be loaded.
+    const int OtherDescriptors = 192;
+    const int LeastOpenFiles = 16;
+
     static readonly TimeSpan LongestSearchInterval = TimeSpan.FromSeconds(2);
 
     // A file whose last line has not ended counts as caught up when it has not grown for this long.
@@ -146,7 +150,9 @@ public sealed class ShipperPipeline : IDisposable
         if (damage.Count > 0 && checkpoint.Sequence == 0) _logger.NoCheckpointLeft(_options.StateDirectory);
         _metrics.Restore(checkpoint.Counts);
         var discovery = new FileDiscovery(_options.Paths, _options.Exclude, _options.StateDirectory);
-        _files = new TailedFiles(_options, discovery, _metrics, _time, _logger);
+        var maxOpen = Math.Min(_options.MaxOpenFiles, Math.Max(LeastOpenFiles, (Native.MaxDescriptors() ?? int.MaxValue) - OtherDescriptors));
+        if (maxOpen < _options.MaxOpenFiles && _options.MaxOpenFiles != new ShipperOptions().MaxOpenFiles) _logger.FewDescriptors(_options.MaxOpenFiles, maxOpen);
+        _files = new TailedFiles(_options with { MaxOpenFiles = maxOpen }, discovery, _metrics, _time, _logger);
         _files.Restore(checkpoint);
         _deadLetter = new DeadLetterFile(_options.DeadLetterPath, _options.DeadLetterBytes);
         _readBuffer = new byte[FileTailer.BufferBytes(_options.MaxLineBytes)];

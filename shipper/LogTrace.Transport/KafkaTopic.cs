@@ -19,7 +19,10 @@ public static class KafkaTopic
     {
         try
         {
-            var replication = Math.Clamp(await BrokersAsync(options, cancellationToken).ConfigureAwait(false), 1, 3);
+            var (brokers, isThere) = await LookAsync(options, cancellationToken).ConfigureAwait(false);
+            // Who may only write must not have to ask for more.
+            if (isThere) return false;
+            var replication = Math.Clamp(brokers, 1, 3);
             using var admin = Open(options);
             await admin.CreateTopicsAsync(
             [
@@ -151,13 +154,18 @@ public static class KafkaTopic
     }
 
     // Metadata is only to be had synchronously and without a way to break off: who is cancelled leaves the question to end by itself.
-    static Task<int> BrokersAsync(KafkaOptions options, CancellationToken cancellationToken)
+    static Task<(int Brokers, bool IsThere)> LookAsync(KafkaOptions options, CancellationToken cancellationToken)
     {
         var admin = Open(options);
         return Task.Run(
             () =>
             {
-                using (admin) return admin.GetMetadata(Patience).Brokers.Count;
+                using (admin)
+                {
+                    // Of all topics: asking for one by name could make it.
+                    var metadata = admin.GetMetadata(Patience);
+                    return (metadata.Brokers.Count, metadata.Topics.Any(topic => topic.Topic == options.Topic && !topic.Error.IsError));
+                }
             }, CancellationToken.None).WaitAsync(cancellationToken);
     }
 

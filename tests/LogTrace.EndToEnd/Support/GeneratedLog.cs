@@ -20,24 +20,38 @@ public sealed class GeneratedLog(string folder, int seed, int files, string pref
     // Covers the rotated names: a file that is made and rotated away while nobody looks can be found by its name alone.
     public string Glob => Path.Combine(folder, "*.log*");
 
+    /// <summary>Only the names that are being written to, not the rotated ones.</summary>
+    public string GlobOfCurrent => Path.Combine(folder, "*.log");
+
     public IEnumerable<string> TraceIds => Enumerable.Range(0, (_written + LinesPerTrace - 1) / LinesPerTrace).Select(TraceId);
 
     string TraceId(int number) => string.Create(CultureInfo.InvariantCulture, $"{prefix}-{number:d8}");
 
     /// <summary>Appends lines to the files in turn, in pieces that end anywhere, the last one with a whole line.</summary>
-    public void Append(int lines)
+    /// <param name="lines">How many.</param>
+    /// <param name="into">The one file to append to; by default every line goes to any of them.</param>
+    public void Append(int lines, int? into = null)
     {
         Directory.CreateDirectory(folder);
         var pieces = Enumerable.Range(0, files).Select(_ => new StringBuilder()).ToArray();
-        for (var i = 0; i < lines; i++, _written++) pieces[_random.Next(files)].Append(Line(_written)).Append('\n');
+        for (var i = 0; i < lines; i++, _written++) pieces[into ?? _random.Next(files)].Append(Line(_written)).Append('\n');
         for (var file = 0; file < files; file++)
         {
+            if (pieces[file].Length == 0) continue;
             _streams[file] ??= new FileStream(PathOf(file), FileMode.Append, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete, bufferSize: 1);
             var bytes = Encoding.UTF8.GetBytes(pieces[file].ToString());
-            var torn = bytes.Length == 0 ? 0 : _random.Next(bytes.Length);
+            var torn = _random.Next(bytes.Length);
             _streams[file]!.Write(bytes, 0, torn);
             _streams[file]!.Write(bytes, torn, bytes.Length - torn);
         }
+    }
+
+    /// <summary>The next lines, for a file that the caller writes.</summary>
+    public string Take(int lines)
+    {
+        var text = new StringBuilder();
+        for (var i = 0; i < lines; i++, _written++) text.Append(Line(_written)).Append('\n');
+        return text.ToString();
     }
 
     /// <summary>Renames one file the way logrotate does; the next append makes a new one of the old name.</summary>
@@ -47,6 +61,39 @@ public sealed class GeneratedLog(string folder, int seed, int files, string pref
         _streams[file] = null;
         if (!File.Exists(PathOf(file))) return;
         File.Move(PathOf(file), $"{PathOf(file)}.{++_generations[file]}");
+    }
+
+    /// <summary>Renames every generation of a file by one, <c>app0.log.2</c> to <c>app0.log.3</c>, and the file itself to <c>app0.log.1</c>.</summary>
+    public void RotateChain(int file)
+    {
+        _streams[file]?.Dispose();
+        _streams[file] = null;
+        if (!File.Exists(PathOf(file))) return;
+        for (var generation = _generations[file]++; generation > 0; generation--) File.Move($"{PathOf(file)}.{generation}", $"{PathOf(file)}.{generation + 1}");
+        File.Move(PathOf(file), $"{PathOf(file)}.1");
+    }
+
+    /// <summary>Copies one file and empties it, as logrotate does with <c>copytruncate</c>; nothing is written in between.</summary>
+    public void CopyTruncate(int file)
+    {
+        if (!File.Exists(PathOf(file))) return;
+        File.Copy(PathOf(file), $"{PathOf(file)}.{++_generations[file]}");
+        Empty(file);
+    }
+
+    /// <summary>Empties one file; what was in it is gone.</summary>
+    public void Empty(int file)
+    {
+        _streams[file]?.Dispose();
+        _streams[file] = null;
+        if (File.Exists(PathOf(file))) File.Open(PathOf(file), FileMode.Truncate, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete).Dispose();
+    }
+
+    public void Delete(int file)
+    {
+        _streams[file]?.Dispose();
+        _streams[file] = null;
+        File.Delete(PathOf(file));
     }
 
     /// <summary>Grows and rotates the files for a time; the moment at which it ends is the test's subject, nothing waits for a result here.</summary>
@@ -68,7 +115,7 @@ public sealed class GeneratedLog(string folder, int seed, int files, string pref
         }
     }
 
-    string PathOf(int file) => Path.Combine(folder, $"app{file}.log");
+    public string PathOf(int file) => Path.Combine(folder, $"app{file}.log");
 
     string Line(int number)
     {

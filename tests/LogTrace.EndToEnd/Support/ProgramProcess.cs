@@ -4,28 +4,30 @@ using System.Text;
 
 namespace LogTrace.EndToEnd.Support;
 
-/// <summary>One of LogTrace's programs as a process of its own: started, read, stopped gently or killed.</summary>
+/// <summary>A program, mostly one of LogTrace's, as a process of its own: started, read, stopped gently, frozen or killed.</summary>
 public sealed partial class ProgramProcess : IAsyncDisposable
 {
     const int SigTerm = 15;
+    const int SigContinue = 18;
+    const int SigStop = 19;
     readonly Process _process;
     readonly StringBuilder _output = new();
     readonly StringBuilder _errors = new();
     readonly string _commandLine;
+    bool _isDisposed;
 
-    ProgramProcess(string assembly, IEnumerable<string> arguments, IReadOnlyDictionary<string, string>? environment)
+    ProgramProcess(string program, IEnumerable<string> arguments, IReadOnlyDictionary<string, string>? environment)
     {
-        var start = new ProcessStartInfo("dotnet")
+        var start = new ProcessStartInfo(program)
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
             RedirectStandardInput = true,
             WorkingDirectory = Path.GetTempPath(),
         };
-        start.ArgumentList.Add(Path.Combine(LogTrace.Tests.Support.Repository.Root, "artifacts", "bin", assembly, "release", assembly + ".dll"));
         foreach (var argument in arguments) start.ArgumentList.Add(argument);
         foreach (var (name, value) in environment ?? new Dictionary<string, string>()) start.Environment[name] = value;
-        _commandLine = $"{assembly} {string.Join(' ', arguments)}";
+        _commandLine = $"{program} {string.Join(' ', arguments)}";
 
         _process = new Process { StartInfo = start };
         _process.OutputDataReceived += (_, line) => Append(_output, line.Data);
@@ -35,15 +37,32 @@ public sealed partial class ProgramProcess : IAsyncDisposable
         _process.BeginErrorReadLine();
     }
 
-    public static ProgramProcess StartIndexer(params string[] arguments) => new("LogTrace.Indexer", arguments, null);
+    public static ProgramProcess StartIndexer(params string[] arguments) => new("dotnet", [Assembly("LogTrace.Indexer"), .. arguments], null);
 
-    public static ProgramProcess StartShipper(params string[] arguments) => new("LogTrace.Shipper", arguments, null);
+    public static ProgramProcess StartShipper(params string[] arguments) => new("dotnet", [Assembly("LogTrace.Shipper"), .. arguments], null);
 
-    public static ProgramProcess StartBenchmarks(params string[] arguments) => new("LogTrace.Benchmarks", arguments, null);
+    public static ProgramProcess StartBenchmarks(params string[] arguments) => new("dotnet", [Assembly("LogTrace.Benchmarks"), .. arguments], null);
+
+    /// <summary>The shipper, run by a program that becomes it, such as <c>setpriv</c>.</summary>
+    /// <param name="through">The program and its arguments, to which the shipper's command line is added.</param>
+    /// <param name="environment">Added to the environment.</param>
+    /// <param name="arguments">The shipper's.</param>
+    public static ProgramProcess StartShipperThrough(IReadOnlyList<string> through, IReadOnlyDictionary<string, string> environment, params string[] arguments)
+    {
+        string[] command = [.. through, "dotnet", Assembly("LogTrace.Shipper"), .. arguments];
+        return new(command[0], command[1..], environment);
+    }
+
+    /// <summary>Any other program.</summary>
+    public static ProgramProcess Start(string program, params string[] arguments) => new(program, arguments, null);
+
+    static string Assembly(string name) => Path.Combine(LogTrace.Tests.Support.Repository.Root, "artifacts", "bin", name, "release", name + ".dll");
 
     public int Id => _process.Id;
 
-    public bool HasExited => _process.HasExited;
+    public double CpuSeconds => _process.TotalProcessorTime.TotalSeconds;
+
+    public bool HasExited => _isDisposed || _process.HasExited;
 
     public string Output => Read(_output);
 
@@ -75,6 +94,25 @@ public sealed partial class ProgramProcess : IAsyncDisposable
         return ExitCodeAsync(deadline);
     }
 
+    /// <summary>SIGSTOP: it stands still until <see cref="Thaw"/>.</summary>
+    public void Freeze() => _ = kill(_process.Id, SigStop);
+
+    public void Thaw() => _ = kill(_process.Id, SigContinue);
+
+    /// <summary>Most resident memory so far, in megabytes; 0 once it has ended.</summary>
+    public double PeakMegabytes()
+    {
+        try
+        {
+            var peak = File.ReadLines($"/proc/{_process.Id}/status").FirstOrDefault(line => line.StartsWith("VmHWM:", StringComparison.Ordinal));
+            return peak is null ? 0 : long.Parse(peak.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], System.Globalization.CultureInfo.InvariantCulture) / 1024.0;
+        }
+        catch (IOException)
+        {
+            return 0;
+        }
+    }
+
     /// <summary>SIGKILL: no chance to say goodbye.</summary>
     public async Task KillAsync()
     {
@@ -84,7 +122,9 @@ public sealed partial class ProgramProcess : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
+        if (_isDisposed) return;
         if (!_process.HasExited) await KillAsync();
+        _isDisposed = true;
         _process.Dispose();
     }
 

@@ -113,10 +113,11 @@ public sealed class RealEngine : IAsyncDisposable
     }
 
     /// <summary>Starts it again, with its data, after a kill or a stop; returns when it answers.</summary>
-    public Task StartAgainAsync() => EngineKeeper.TellAsync("start", _name, _port, _options);
+    /// <param name="node">One broker of kafka3, from 1; by default all there are.</param>
+    public Task StartAgainAsync(int? node = null) => EngineKeeper.TellAsync("start", _name, _port, $"{_options} {Node(node)}");
 
     /// <summary>kill -9.</summary>
-    public Task KillAsync() => EngineKeeper.TellAsync("kill", _name, _port);
+    public Task KillAsync(int? node = null) => EngineKeeper.TellAsync("kill", _name, _port, Node(node));
 
     /// <summary>Makes it hang (SIGSTOP) until <see cref="ResumeAsync"/>.</summary>
     public Task PauseAsync() => EngineKeeper.TellAsync("pause", _name, _port);
@@ -124,6 +125,8 @@ public sealed class RealEngine : IAsyncDisposable
     public Task ResumeAsync() => EngineKeeper.TellAsync("resume", _name, _port);
 
     public async ValueTask DisposeAsync() => await EngineKeeper.TellAsync("wipe", _name, _port);
+
+    static string Node(int? node) => node is null ? "" : $"--node {node}";
 
     /// <summary>A port that is free with those the servers derive from it, below the range the system itself hands out.</summary>
     static int FreePort()
