@@ -1,12 +1,24 @@
+using System.IO.Hashing;
+using LogTrace.Indexer.Chains;
 using LogTrace.Records;
 
 namespace LogTrace.Indexer;
 
 /// <summary>A record with its identity, its source position and the fields derived from it (DESIGN.md section 5): what both stores keep and what chains are built from.</summary>
-/// <remarks>What a chain asks of each of its records is kept here and not looked up in the record: a large trace lies scattered over the memory.</remarks>
+/// <remarks>
+/// What a chain asks of each of its records is worked out once and kept here, in fields that lie side by side: a large trace lies scattered over the
+/// memory, and fetching it from there is most of the work of building its chain.
+/// </remarks>
 public sealed class IndexedRecord
 {
     readonly TraceRecord _record = null!;
+
+    // References first, then numbers, each in the order of declaration: so the runtime lays them out. Those above are asked for rarely.
+    ulong _facts = ChainFacts.IsEvent;
+    readonly ulong _keyHigh, _keyLow;
+    readonly ulong _span, _parentSpan;
+    readonly long _duration = NoDuration;
+    readonly long _timestamp;
 
     /// <summary>The record as it was read; must be complete when it is set here.</summary>
     public required TraceRecord Record
@@ -15,30 +27,56 @@ public sealed class IndexedRecord
         init
         {
             _record = value;
-            RpcIdText = value.RpcId is { IsEmpty: false } id ? id.Text : null;
-            TimestampMicros = value.TimestampMicros;
-            DurationMicros = value.DurationMicros;
-            IsDebug = value.Debug == true;
-            IsSampled = value.Sampled == true;
-            IsAlarm = value.Utf8(RecordField.Name).SequenceEqual("log.alarm"u8);
-            HasUid = value.Has(RecordField.Uid);
+            _timestamp = value.TimestampMicros;
+            _duration = value.DurationMicros ?? NoDuration;
+            var facts = 0ul;
+            if (value.RpcId is { IsEmpty: false } id)
+            {
+                RpcIdText = id.Text;
+                var bits = RpcKey.Pack(id.Text, out _keyHigh, out _keyLow);
+                facts = ChainFacts.HasId | ChainFacts.OfId(id.Text, bits);
+            }
+
+            if (value.Debug == true) facts |= ChainFacts.IsDebug;
+            if (value.Sampled == true) facts |= ChainFacts.IsSampled;
+            if (value.Has(RecordField.Uid)) facts |= ChainFacts.HasUid;
+            var name = value.Utf8(RecordField.Name);
+            if (name.SequenceEqual("log.alarm"u8)) facts |= ChainFacts.IsAlarm;
+            if (value.Has(RecordField.InstanceName) && (name.StartsWith("http."u8) || name.StartsWith("grpc."u8))) facts |= ChainFacts.HasClientName;
+            Set(facts, true);
+            _span = SpanKey(value.Utf8(RecordField.SpanId));
+            _parentSpan = SpanKey(value.Utf8(RecordField.ParentSpanId));
         }
     }
+
+    /// <summary>What a chain wants to know of the record, as <see cref="ChainFacts"/>.</summary>
+    internal ulong Facts => _facts;
+
+    /// <summary>The id as <see cref="RpcKey"/> packs it, first half.</summary>
+    internal ulong KeyHigh => _keyHigh;
+
+    internal ulong KeyLow => _keyLow;
 
     /// <summary>The id as text; null for a record without one.</summary>
     internal string? RpcIdText { get; private init; }
 
-    internal long TimestampMicros { get; private init; }
+    /// <summary>A hash of the span id that stands for it; 0 where the record has none.</summary>
+    internal ulong Span => _span;
 
-    internal long? DurationMicros { get; private init; }
+    internal ulong ParentSpan => _parentSpan;
 
-    internal bool IsDebug { get; private init; }
+    internal const long NoDuration = long.MinValue;
 
-    internal bool IsSampled { get; private init; }
+    /// <summary>The duration in microseconds, or <see cref="NoDuration"/>.</summary>
+    internal long RawDuration => _duration;
 
-    internal bool IsAlarm { get; private init; }
+    internal long TimestampMicros => _timestamp;
 
-    internal bool HasUid { get; private init; }
+    internal bool IsAlarm => (_facts & ChainFacts.IsAlarm) != 0;
+
+    internal bool HasUid => (_facts & ChainFacts.HasUid) != 0;
+
+    internal bool IsSampled => (_facts & ChainFacts.IsSampled) != 0;
 
     /// <summary>Primary key in both stores: where the line was read, see <see cref="Transport.SourceFile.RecordIdAt"/>.</summary>
     public UInt128 RecordId { get; init; }
@@ -53,32 +91,52 @@ public sealed class IndexedRecord
     public long IngestedMicros { get; init; }
 
     /// <summary>The service that wrote the record; see <see cref="RecordDeriver.ResolveServices"/> for what the rest of the trace can add.</summary>
-    public string? Service { get; set => field = SharedNames.Of(value); }
+    public string? Service { get; set => field = SharedNames.Of(value, out _serviceHash); }
+
+    int _serviceHash;
+
+    /// <summary><see cref="SharedNames.HashOf"/> the service.</summary>
+    internal int ServiceHash => _serviceHash;
 
     /// <summary>True when the record itself names its service (field or version); false for a guess from its module, which other records of the trace may better.</summary>
-    public bool ServiceIsCertain { get; init; }
-    public RecordKind Kind { get; init; }
+    public bool ServiceIsCertain { get => (_facts & ChainFacts.ServiceIsCertain) != 0; init => Set(ChainFacts.ServiceIsCertain, value); }
+
+    public RecordKind Kind
+    {
+        get => ChainFacts.KindOf(_facts);
+        init => _facts = (_facts & ~ChainFacts.OfKinds) | ChainFacts.Of(value);
+    }
 
     /// <summary>The calling service, where the record of handling a call names it for certain (imported data); our own form leaves it to the chain.</summary>
-    public string? CallerService { get; init; }
+    public string? CallerService
+    {
+        get;
+        init
+        {
+            field = value;
+            if (value is not null) Set(ChainFacts.NamesPartner, true);
+        }
+    }
 
     /// <summary>The called service, where the record of a call names it for certain (imported data); <see cref="Peer"/> is a mere target.</summary>
-    public string? CalleeService { get; init; }
+    public string? CalleeService
+    {
+        get;
+        init
+        {
+            field = value;
+            if (value is not null) Set(ChainFacts.NamesPartner, true);
+        }
+    }
 
     /// <summary>When the work began: the time of logging less the duration for calls and requests, the time of logging for events.</summary>
     public long StartMicros { get; init; }
 
     /// <summary>When the work ended; for events the time of logging.</summary>
-    internal long EndMicros
-    {
-        get
-        {
-            var duration = DurationMicros is { } micros and > 0 && Kind is not (RecordKind.Event or RecordKind.Metric) ? micros : 0;
-            return StartMicros > long.MaxValue - duration ? long.MaxValue : StartMicros + duration;
-        }
-    }
+    internal long EndMicros => ChainFacts.EndOf(StartMicros, _duration, _facts);
 
-    public bool IsError { get; init; }
+    public bool IsError { get => (_facts & ChainFacts.IsError) != 0; init => Set(ChainFacts.IsError, value); }
+
     public long? CodeNumber { get; init; }
 
     /// <summary>Path of an HTTP action without ids, host and query, such as <c>/items/{id}</c>.</summary>
@@ -91,8 +149,18 @@ public sealed class IndexedRecord
     public string? ErrorKey { get; init; }
 
     /// <summary>The target of a call: from host, URL or instance name.</summary>
-    public string? Peer { get; init => field = SharedNames.Of(value); }
+    public string? Peer { get; init => field = SharedNames.Of(value, out _peerHash); }
+
+    readonly int _peerHash;
+
+    /// <summary><see cref="SharedNames.HashOf"/> the peer.</summary>
+    internal int PeerHash => _peerHash;
 
     /// <summary><c>Name=value</c> of extra's scalar members, bounded.</summary>
     public IReadOnlyList<string> Tags { get; init; } = [];
+
+    void Set(ulong fact, bool value) => _facts = value ? _facts | fact : _facts & ~fact;
+
+    // Two different span ids with one hash would be taken for one: of a million, once in ten million traces.
+    static ulong SpanKey(ReadOnlySpan<byte> id) => id.IsEmpty ? 0 : Math.Max(1, XxHash3.HashToUInt64(id));
 }

@@ -11,13 +11,19 @@ static class SharedNames
 
     static readonly string?[] s_names = new string?[Places];
 
-    public static string? Of(string? name)
+    /// <param name="name">The name.</param>
+    /// <param name="hash">Its hash, <see cref="HashOf"/>.</param>
+    public static string? Of(string? name, out int hash)
     {
+        hash = name is null ? 0 : HashOf(name);
         if (name is null || name.Length > MaxLength) return name;
-        ref var place = ref s_names[string.GetHashCode(name, StringComparison.Ordinal) & (Places - 1)];
+        ref var place = ref s_names[hash & (Places - 1)];
         var known = Volatile.Read(ref place);
         if (known == name) return known;
         Volatile.Write(ref place, name);
         return name;
     }
+
+    /// <summary>Hash of a name, the same within one process only.</summary>
+    public static int HashOf(ReadOnlySpan<char> name) => string.GetHashCode(name);
 }

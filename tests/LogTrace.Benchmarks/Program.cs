@@ -12,12 +12,15 @@ using LogTrace.Benchmarks.Shipper;
 switch (args)
 {
     case [LineLoad.Command, var path, var accepted, var fill]:
-        return LineLoad.Run(path, accepted, int.Parse(fill, CultureInfo.InvariantCulture));
+        return LineLoad.Run(path, accepted, Number(fill));
     case [Services.CalleeCommand]:
         Services.RunCallee();
         return 0;
     case [Services.EndpointCommand, var callee, var home, var tracing]:
         Services.RunEndpoint(callee, home, tracing == "traced");
+        return 0;
+    case [ChainBenchmarks.Command, var all, var best, .. var traceSizes]:
+        ChainBenchmarks.PrintOurs(Number(all), Number(best), [.. traceSizes.Select(Number)]);
         return 0;
 }
 
@@ -97,3 +100,5 @@ int Keep(ParseResult parse, Report report, string name)
     if (folder is not null) report.Save(folder, name);
     return report.AllMet ? 0 : 1;
 }
+
+static int Number(string text) => int.Parse(text, CultureInfo.InvariantCulture);

@@ -18,7 +18,7 @@ public sealed class CallChain
     public required string TraceId { get; init; }
 
     /// <summary>In id order: parent before child, numeric, then execution.</summary>
-    public required IReadOnlyList<ChainNode> Nodes { get; init; }
+    public required ChainNodes Nodes { get; init; }
 
     /// <summary>Missing numbers as ranges, in id order.</summary>
     public required IReadOnlyList<ChainGap> Gaps { get; init; }
@@ -53,6 +53,10 @@ public sealed class CallChain
     public int IrregularCount { get; init; }
 
     public int ForeignCount { get; init; }
+
+    /// <summary>Some id has several executions.</summary>
+    internal bool HasExecutions { get; init; }
+
     public int ErrorCount { get; init; }
     public int AlarmCount { get; init; }
 
@@ -97,7 +101,7 @@ public sealed class CallChain
     /// Nodes and gaps as they are drawn one below the other: a parent, its children in id order with what is missing between them. That
     /// is the order of <see cref="Nodes"/> unless ids have several executions, whose children stand below their own parent.
     /// </summary>
-    public IEnumerable<ChainRow> Rows() => Nodes.Any(node => node.Execution > 0) ? RowsByExecution() : RowsInIdOrder();
+    public IEnumerable<ChainRow> Rows() => HasExecutions ? RowsByExecution() : RowsInIdOrder();
 
     IEnumerable<ChainRow> RowsInIdOrder()
     {
@@ -126,7 +130,7 @@ public sealed class CallChain
         while (open.TryPop(out var row))
         {
             yield return row;
-            if (row.Node is null || !children.TryGetValue(row.Node, out var below)) continue;
+            if (row.Node is null || !children.TryGetValue(row.Node.Value, out var below)) continue;
             for (var i = below.Count - 1; i >= 0; i--) open.Push(below[i]);
         }
     }
@@ -136,143 +140,219 @@ public sealed class CallChain
 
     List<string> FindEdges()
     {
-        var seen = new HashSet<(string, string)>();
+        var seen = new HashSet<(int, int)>();
         var edges = new List<string>();
-        (string? Caller, string? Target) last = default;
-        foreach (var node in Nodes)
+        (int Caller, int Target) last = default;
+        for (var i = 0; i < Nodes.Count; i++)
         {
-            if (node.IsFork || node.CallerService is not { } caller || node.Target is not { } target) continue;
-            if (ReferenceEquals(caller, last.Caller) && ReferenceEquals(target, last.Target)) continue;
-            last = (caller, target);
-            if (seen.Add((caller, target))) edges.Add($"{caller}>{target}");
+            ref readonly var node = ref Nodes.At(i);
+            var edge = (node.CallerService, node.Target);
+            if (edge == last || node.CallerService == 0 || node.Target == 0 || (node.Facts & ChainNodes.NodeFacts.Fork) != 0) continue;
+            last = edge;
+            if (seen.Add(edge)) edges.Add($"{Nodes.Name(node.CallerService)}>{Nodes.Name(node.Target)}");
         }
 
         return edges;
     }
 }
 
-/// <summary>One call, or one execution of it where several share its id.</summary>
-public sealed class ChainNode
+/// <summary>One call, or one execution of it where several share its id. A view: two of the same node are equal.</summary>
+public readonly struct ChainNode : IEquatable<ChainNode>
 {
-    readonly IndexedRecord[] _placed;
-    readonly string _idSource;
-    readonly int _idLength;
-    readonly int _firstRecord;
-    readonly int _callerCount;
-    readonly int _calleeCount;
-    readonly int _eventCount;
+    readonly ChainNodes _nodes;
+    readonly int _index;
 
-    internal ChainNode(
-        string idSource, int idLength, int depth, ulong number, int execution, ChainNode? parent,
-        IndexedRecord[] placed, int firstRecord, int callerCount, int calleeCount, int eventCount)
+    internal ChainNode(ChainNodes nodes, int index)
     {
-        _idSource = idSource;
-        _idLength = idLength;
-        Depth = depth;
-        Number = number;
-        Execution = execution;
-        Parent = parent;
-        _placed = placed;
-        _firstRecord = firstRecord;
-        _callerCount = callerCount;
-        _calleeCount = calleeCount;
-        _eventCount = eventCount;
+        _nodes = nodes;
+        _index = index;
     }
 
-    /// <summary>The id as text, without making a string.</summary>
-    public ReadOnlySpan<char> IdText => _idSource.AsSpan(0, _idLength);
+    ref readonly ChainNodes.Node Data => ref _nodes.At(_index);
 
-    public RpcId Id => RpcId.Parse(_idLength == _idSource.Length ? _idSource : _idSource[.._idLength]);
+    /// <summary>The id as text, without making a string.</summary>
+    public ReadOnlySpan<char> IdText
+    {
+        get
+        {
+            ref readonly var data = ref Data;
+            return _nodes.IdText(data.IdRecord).AsSpan(0, data.IdLength);
+        }
+    }
+
+    public RpcId Id
+    {
+        get
+        {
+            ref readonly var data = ref Data;
+            var text = _nodes.IdText(data.IdRecord);
+            return RpcId.Parse(data.IdLength == text.Length ? text : text[..data.IdLength]);
+        }
+    }
 
     /// <summary>0 unless several executions of one id could be told apart.</summary>
-    public int Execution { get; }
+    public int Execution => Data.Execution;
 
     /// <summary>Null for a top.</summary>
-    public ChainNode? Parent { get; }
+    public ChainNode? Parent => Data.Parent is >= 0 and var parent ? new ChainNode(_nodes, parent) : null;
 
-    public int Depth { get; }
+    public int Depth => Data.Depth;
 
     /// <summary>The last segment of the id.</summary>
-    public ulong Number { get; }
+    public ulong Number
+    {
+        get
+        {
+            var id = IdText;
+            return ulong.Parse(id[(id.LastIndexOf('.') + 1)..], NumberStyles.None, CultureInfo.InvariantCulture);
+        }
+    }
 
     /// <summary>Every record placed here: caller's, callee's, events. Byte-identical ones are all listed.</summary>
-    public ArraySegment<IndexedRecord> Records => new(_placed, _firstRecord, _callerCount + _calleeCount + _eventCount);
+    public ArraySegment<IndexedRecord> Records
+    {
+        get
+        {
+            ref readonly var data = ref Data;
+            return _nodes.Records(data.First, data.Calls + data.Handlings + data.Events);
+        }
+    }
 
     /// <summary>Call records, oldest first.</summary>
-    public ArraySegment<IndexedRecord> CallerRecords => new(_placed, _firstRecord, _callerCount);
+    public ArraySegment<IndexedRecord> CallerRecords
+    {
+        get
+        {
+            ref readonly var data = ref Data;
+            return _nodes.Records(data.First, data.Calls);
+        }
+    }
 
     /// <summary><c>request.info</c> and <c>fork.info</c> records, oldest first.</summary>
-    public ArraySegment<IndexedRecord> CalleeRecords => new(_placed, _firstRecord + _callerCount, _calleeCount);
+    public ArraySegment<IndexedRecord> CalleeRecords
+    {
+        get
+        {
+            ref readonly var data = ref Data;
+            return _nodes.Records(data.First + data.Calls, data.Handlings);
+        }
+    }
 
     /// <summary>Log and metric records: those of the caller's side, then the callee's (logged at <c>P.1</c>), each by time.</summary>
-    public ArraySegment<IndexedRecord> Events => new(_placed, _firstRecord + _callerCount + _calleeCount, _eventCount);
+    public ArraySegment<IndexedRecord> Events
+    {
+        get
+        {
+            ref readonly var data = ref Data;
+            return _nodes.Records(data.First + data.Calls + data.Handlings, data.Events);
+        }
+    }
 
     /// <summary>The record that shows the caller's view; a <c>.request</c> rather than its <c>.connect</c>. Null when there is none.</summary>
-    public IndexedRecord? Caller { get; internal set; }
+    public IndexedRecord? Caller
+    {
+        get
+        {
+            ref readonly var data = ref Data;
+            return data.Calls == 0 ? null : _nodes.Record(data.First + data.Shown);
+        }
+    }
 
     /// <summary>The record that shows the callee's view; null when there is none.</summary>
-    public IndexedRecord? Callee => _calleeCount == 0 ? null : _placed[_firstRecord + _callerCount];
+    public IndexedRecord? Callee
+    {
+        get
+        {
+            ref readonly var data = ref Data;
+            return data.Handlings == 0 ? null : _nodes.Record(data.First + data.Calls);
+        }
+    }
 
     /// <summary>The calling service, from records or inferred from the chain around it.</summary>
-    public string? CallerService { get; internal set; }
+    public string? CallerService => _nodes.Name(Data.CallerService);
 
     /// <summary>The service that handled the call, from records or inferred; null for resources such as databases, which have no records.</summary>
-    public string? CalleeService { get; internal set; }
+    public string? CalleeService => _nodes.Name(Data.CalleeService);
 
     /// <summary>What was called, as well as it is known: the service, else the call's target, else what kind of resource it is.</summary>
-    public string? Target => CalleeService ?? Caller?.Peer ?? ResourceKind;
+    public string? Target => _nodes.Name(Data.Target);
 
     /// <summary>First part of the call's name: http, mysql, redis, ...</summary>
-    public string? ResourceKind => Caller?.Record.Name is { Length: > 0 } name ? name.IndexOf('.') is var dot and >= 0 ? name[..dot] : name : null;
+    public string? ResourceKind => Caller is { } call ? ResourceOf(call) : null;
+
+    internal static string? ResourceOf(IndexedRecord call) => call.Record.Name is { Length: > 0 } name ? name.IndexOf('.') is var dot and >= 0 ? name[..dot] : name : null;
 
     /// <summary>One parallel branch within a service.</summary>
-    public bool IsFork => Callee is { Kind: RecordKind.Internal };
+    public bool IsFork => Has(ChainNodes.NodeFacts.Fork);
 
     /// <summary>No record of this id at all: known from descendants' ids only.</summary>
-    public bool IsPlaceholder => !IsUnknownExecution && _callerCount + _calleeCount + _eventCount == 0;
+    public bool IsPlaceholder
+    {
+        get
+        {
+            ref readonly var data = ref Data;
+            return data.Calls + data.Handlings + data.Events == 0 && (data.Facts & ChainNodes.NodeFacts.UnknownExecution) == 0;
+        }
+    }
 
     /// <summary>
     /// An execution that only its children tell of: they were written by a service that handled none of the other executions of this id.
     /// Without records though the id has some, so it is no placeholder, and its id counts as ambiguous.
     /// </summary>
-    public bool IsUnknownExecution { get; internal init; }
+    public bool IsUnknownExecution => Has(ChainNodes.NodeFacts.UnknownExecution);
 
     /// <summary>Events only: neither a call that is known nor a loss.</summary>
-    public bool IsEventsOnly => _callerCount + _calleeCount == 0 && _eventCount > 0;
+    public bool IsEventsOnly
+    {
+        get
+        {
+            ref readonly var data = ref Data;
+            return data.Calls + data.Handlings == 0 && data.Events > 0;
+        }
+    }
 
     /// <summary>A placeholder that stands for a service without LogTrace; no loss.</summary>
-    public bool IsForeign { get; internal set; }
+    public bool IsForeign => Has(ChainNodes.NodeFacts.Foreign);
 
     /// <summary>The callee's record is here, its caller's is missing.</summary>
-    public bool IsCalleeOnly { get; internal set; }
+    public bool IsCalleeOnly => Has(ChainNodes.NodeFacts.CalleeOnly);
 
     /// <summary>The caller's record is here, and its callee's is missing: what the callee called, or a later number of it, is known.</summary>
-    public bool IsCalleeMissing { get; internal set; }
+    public bool IsCalleeMissing => Has(ChainNodes.NodeFacts.CalleeMissing);
 
     /// <summary>The number does not follow from its neighbours', so nothing is concluded from it.</summary>
-    public bool IsIrregular { get; internal set; }
+    public bool IsIrregular => Has(ChainNodes.NodeFacts.Irregular);
 
     /// <summary>The scope of the caller leaves records out on purpose: what is missing here is not claimed as loss.</summary>
-    public bool IsSampled { get; internal set; }
+    public bool IsSampled => Has(ChainNodes.NodeFacts.Sampled);
 
     /// <summary>It is unclear which records here belong together, or under which execution of the parent they belong.</summary>
-    public bool IsAmbiguous { get; internal set; }
+    public bool IsAmbiguous => Has(ChainNodes.NodeFacts.Ambiguous);
 
     /// <summary>Any call, request or fork record here says failure.</summary>
-    public bool IsError { get; internal set; }
+    public bool IsError => Has(ChainNodes.NodeFacts.Error);
 
     /// <summary>Microseconds since the epoch: the caller's start, else the callee's, else the earliest of events and descendants.</summary>
-    public long StartMicros { get; internal set; }
+    public long StartMicros => Data.StartMicros;
 
     /// <summary>Duration of the same side as <see cref="StartMicros"/>; null where its record does not say.</summary>
-    public long? DurationMicros { get; internal set; }
+    public long? DurationMicros => Data.Duration is not IndexedRecord.NoDuration and var micros ? micros : null;
 
     /// <summary>Missing numbers in the scope of this call.</summary>
-    public long GapCount { get; internal set; }
+    public long GapCount => Data.GapCount;
 
     /// <summary>The one name to show: the caller's service, else the callee's; for a placeholder the service whose calls stand below it, else the one that made the call.</summary>
-    public string? Service =>
-        Caller is not null ? CallerService : Callee is not null ? CalleeService : IsPlaceholder ? CalleeService ?? CallerService : CallerService ?? CalleeService;
+    public string? Service
+    {
+        get
+        {
+            ref readonly var data = ref Data;
+            var (caller, callee) = (data.CallerService, data.CalleeService);
+            if (data.Calls > 0) return _nodes.Name(caller);
+            if (data.Handlings > 0) return _nodes.Name(callee);
+            return _nodes.Name(IsPlaceholder ? (callee != 0 ? callee : caller) : caller != 0 ? caller : callee);
+        }
+    }
 
     /// <summary>Name of the record shown, null for placeholders.</summary>
     public string? Name => Shown?.Record.Name;
@@ -280,18 +360,32 @@ public sealed class ChainNode
     public string? Action => Shown?.Record.Action;
 
     /// <summary>client, server (callee only), internal (fork), event (events only); null for a placeholder, of which it is not known.</summary>
-    public string? Kind =>
-        Caller is not null ? "client" : Callee is { } callee ? callee.Kind == RecordKind.Internal ? "internal" : "server" : _eventCount > 0 ? "event" : null;
+    public string? Kind
+    {
+        get
+        {
+            ref readonly var data = ref Data;
+            return data.Calls > 0 ? "client" : data.Handlings > 0 ? (IsFork ? "internal" : "server") : data.Events > 0 ? "event" : null;
+        }
+    }
 
     /// <summary>True for an event that was logged in the scope of this call (at <c>P.1</c>), not on the caller's side.</summary>
-    public bool IsCalleeSide(IndexedRecord record) => record.Record.RpcId is { } id && id.Text.Length > _idLength;
+    public bool IsCalleeSide(IndexedRecord record) => record.RpcIdText is { } id && id.Length > Data.IdLength;
 
     /// <summary>The record whose name and action stand for the node.</summary>
-    IndexedRecord? Shown => Caller ?? Callee ?? (_eventCount > 0 ? Events[0] : null);
+    IndexedRecord? Shown => Caller ?? Callee ?? (Events is { Count: > 0 } events ? events[0] : null);
 
-    // From the earliest to the latest moment of the node and all below it.
-    internal long SpanStart = long.MaxValue;
-    internal long SpanEnd = long.MinValue;
+    bool Has(ChainNodes.NodeFacts fact) => (Data.Facts & fact) != 0;
+
+    public bool Equals(ChainNode other) => _nodes == other._nodes && _index == other._index;
+
+    public override bool Equals(object? obj) => obj is ChainNode other && Equals(other);
+
+    public override int GetHashCode() => _index;
+
+    public static bool operator ==(ChainNode left, ChainNode right) => left.Equals(right);
+
+    public static bool operator !=(ChainNode left, ChainNode right) => !left.Equals(right);
 
     /// <summary>The id and execution, for the debugger and messages.</summary>
     public override string ToString() => Execution == 0 ? IdText.ToString() : string.Create(CultureInfo.InvariantCulture, $"{IdText}#{Execution}");

@@ -2,38 +2,36 @@ using LogTrace.Records;
 
 namespace LogTrace.Indexer.Chains;
 
-/// <summary>A record that has an id, with what its place in the chain depends on.</summary>
-readonly struct ChainEntry
+/// <summary>What of a record that has an id decides on its place, apart from the record, so that going over a trace is going over one array.</summary>
+struct ChainEntry
 {
-    public const byte Call = 0, Handling = 1, Event = 2;
+    /// <summary>The id as <see cref="RpcKey"/> packs it.</summary>
+    public ulong High, Low;
 
-    public ChainEntry(IndexedRecord record, string id)
-    {
-        Record = record;
-        Id = id;
-        Service = record.Service;
-        Class = record.Kind switch
-        {
-            RecordKind.Client => Call,
-            RecordKind.Server or RecordKind.Internal => Handling,
-            _ => Event,
-        };
-    }
+    public long Start, Duration;
 
-    public IndexedRecord Record { get; }
-    public string Id { get; }
-    public string? Service { get; }
-    public byte Class { get; }
+    /// <summary>Place of the record in the input.</summary>
+    public int Index;
 
-    public bool HasSameId(in ChainEntry other) => ReferenceEquals(Id, other.Id) || string.Equals(Id, other.Id, StringComparison.Ordinal);
+    /// <summary>Names, as <see cref="ChainNames"/> numbers them.</summary>
+    public int Service, Peer;
 
-    /// <summary>By id, then by what the record is, then by time; what is still equal is ordered by content and position, so that a chain never depends on the order of arrival.</summary>
-    public static int Compare(in ChainEntry left, in ChainEntry right)
-    {
-        var order = RpcId.Compare(left.Id, right.Id);
-        if (order != 0) return order;
-        return left.Class != right.Class ? left.Class.CompareTo(right.Class) : CompareRecords(left.Record, right.Record);
-    }
+    /// <summary>Lower half of <see cref="ChainFacts"/>.</summary>
+    public uint Facts;
+
+    public readonly uint Class => Facts & (uint)ChainFacts.OfClasses;
+    public readonly bool IsCall => (Facts & ChainFacts.IsCall) != 0;
+    public readonly bool IsHandling => (Facts & ChainFacts.IsHandling) != 0;
+    public readonly bool IsEvent => (Facts & ChainFacts.IsEvent) != 0;
+    public readonly bool IsServer => (Facts & ChainFacts.IsServer) != 0;
+    public readonly bool IsError => (Facts & ChainFacts.IsError) != 0;
+    public readonly bool IsWhole => (Facts & ChainFacts.IsWhole) != 0;
+    public readonly bool IsNumberOne => (Facts & ChainFacts.IsNumberOne) != 0;
+    public readonly int Length => ChainFacts.LengthOf(Facts);
+    public readonly int KeyBits => ChainFacts.KeyBitsOf(Facts);
+    public readonly long End => ChainFacts.EndOf(Start, Duration, Facts);
+
+    public readonly bool HasKeyOf(in ChainEntry other) => High == other.High && Low == other.Low;
 
     /// <summary>Same line again, as at-least-once delivery brings it.</summary>
     public static bool AreIdentical(IndexedRecord left, IndexedRecord right) => left.LineHash == right.LineHash && left.LineHash != UInt128.Zero;
@@ -50,24 +48,19 @@ readonly struct ChainEntry
 }
 
 /// <summary>
-/// Sorts entries. Ids are packed into 128 bits in their own order (each segment as its number of digits and its digits, four bits each), so that nearly
-/// every comparison is one of numbers that lie together; only what is equal in these is compared in full.
+/// Puts entries in order: by id, then by what the record is, then by time; what is still equal by content and position, so that a chain never depends on
+/// the order of arrival. Nearly every comparison is one of packed ids that lie together; only what is equal in these is compared in full.
 /// </summary>
 static class ChainSort
 {
-    const int Nibbles = 32;
-
     // Runs of equal keys are mostly the few records of one call.
     const int InsertionSortBelow = 17;
 
-    public readonly struct Key(UInt128 packed, int index) : IComparable<Key>
+    public readonly struct Key(ulong high, ulong low, int index) : IComparable<Key>
     {
-        readonly ulong _high = (ulong)(packed >> 64);
-        readonly ulong _low = (ulong)packed;
+        readonly ulong _high = high, _low = low;
 
         public int Index => index;
-
-        public bool IsSame(in Key other) => _high == other._high && _low == other._low;
 
         public int CompareTo(Key other)
         {
@@ -76,62 +69,61 @@ static class ChainSort
         }
     }
 
+    /// <summary>By packed ids alone. True when some are equal.</summary>
     /// <param name="entries">What to sort.</param>
-    /// <param name="keys">Room for as many keys.</param>
+    /// <param name="keys">Their keys.</param>
     /// <param name="sorted">Gets them in order.</param>
-    public static void Sort(ReadOnlySpan<ChainEntry> entries, Span<Key> keys, Span<ChainEntry> sorted)
+    public static bool ByKey(ReadOnlySpan<ChainEntry> entries, Span<Key> keys, Span<ChainEntry> sorted)
     {
-        for (var i = 0; i < entries.Length; i++) keys[i] = new Key(Pack(entries[i].Id), i);
         keys.Sort();
-        for (var i = 0; i < keys.Length; i++) sorted[i] = entries[keys[i].Index];
-        for (int start = 0, end; start < keys.Length; start = end)
+        var areSome = false;
+        for (var i = 0; i < keys.Length; i++)
+        {
+            sorted[i] = entries[keys[i].Index];
+            areSome |= i > 0 && keys[i].CompareTo(keys[i - 1]) == 0;
+        }
+
+        return areSome;
+    }
+
+    /// <summary>Puts what is equal by its packed id in full order.</summary>
+    public static void Runs(Span<ChainEntry> sorted, IndexedRecord[] records)
+    {
+        for (int start = 0, end; start < sorted.Length; start = end)
         {
             end = start + 1;
-            while (end < keys.Length && keys[end].IsSame(keys[start])) end++;
-            if (end - start > 1) SortRun(sorted[start..end]);
+            while (end < sorted.Length && sorted[end].HasKeyOf(sorted[start])) end++;
+            if (end - start > 1) Run(sorted[start..end], records);
         }
     }
 
-    static void SortRun(Span<ChainEntry> run)
+    static void Run(Span<ChainEntry> run, IndexedRecord[] records)
     {
         if (run.Length >= InsertionSortBelow)
         {
-            run.Sort(static (left, right) => ChainEntry.Compare(left, right));
+            run.Sort((left, right) => Compare(left, right, records));
             return;
         }
 
         for (var i = 1; i < run.Length; i++)
         {
+            if (Compare(run[i - 1], run[i], records) <= 0) continue;
             var entry = run[i];
             var place = i;
-            for (; place > 0 && ChainEntry.Compare(run[place - 1], entry) > 0; place--) run[place] = run[place - 1];
+            for (; place > 0 && Compare(run[place - 1], entry, records) > 0; place--) run[place] = run[place - 1];
             run[place] = entry;
         }
     }
 
-    static UInt128 Pack(string id)
+    static int Compare(in ChainEntry left, in ChainEntry right, IndexedRecord[] records)
     {
-        ulong high = 0, low = 0;
-        var used = 0;
-        var start = 0;
-        while (start <= id.Length && used < Nibbles)
+        if (!left.IsWhole || !right.IsWhole)
         {
-            var end = start;
-            while (end < id.Length && id[end] != '.') end++;
-            var digits = end - start;
-            Put(Math.Min(digits, 15), ref high, ref low, ref used);
-            if (digits >= 15) Put(Math.Min(digits - 15, 15), ref high, ref low, ref used);
-            for (; start < end; start++) Put(id[start] - '0', ref high, ref low, ref used);
-            start = end + 1;
+            var order = RpcId.Compare(records[left.Index].RpcIdText, records[right.Index].RpcIdText);
+            if (order != 0) return order;
         }
 
-        return new UInt128(high, low);
-    }
-
-    static void Put(int nibble, ref ulong high, ref ulong low, ref int used)
-    {
-        if (used < 16) high |= (ulong)(nibble & 15) << (60 - (4 * used));
-        else if (used < Nibbles) low |= (ulong)(nibble & 15) << (60 - (4 * (used - 16)));
-        used++;
+        if (left.Class != right.Class) return left.Class.CompareTo(right.Class);
+        return left.Start != right.Start ? left.Start.CompareTo(right.Start) : ChainEntry.CompareRecords(records[left.Index], records[right.Index]);
     }
 }

@@ -6,7 +6,7 @@ namespace LogTrace.Indexer.Chains;
 /// Separates the executions that share one id: by span ids where records have them, else by caller's and callee's service, instance and
 /// process. What cannot be told apart stays together and is flagged; no record is ever dropped.
 /// </summary>
-sealed class Executions(PeerNames peers, bool trustsSpans, ParentExecutions parents, Func<ChainNode> unknownParent)
+sealed class Executions(ChainNames peers, bool trustsSpans, ParentExecutions parents, Func<ParentNode> unknownParent)
 {
     /// <summary>Resources that never write records of their own: a request.info under such a call's id belongs to another one.</summary>
     static readonly HashSet<string> Datastores =
@@ -22,7 +22,7 @@ sealed class Executions(PeerNames peers, bool trustsSpans, ParentExecutions pare
         public List<IndexedRecord> Calls { get; } = [];
         public List<IndexedRecord> Handlings { get; } = [];
         public List<IndexedRecord> Events { get; } = [];
-        public ChainNode? Parent { get; set; }
+        public ParentNode? Parent { get; set; }
         public bool IsAmbiguous { get; set; }
 
         /// <summary>One call that was handled again, such as a message delivered twice: its call record is known, and stands with the first.</summary>
@@ -42,7 +42,7 @@ sealed class Executions(PeerNames peers, bool trustsSpans, ParentExecutions pare
         public (string? Host, string? Process) Instance { get; } = InstanceOf(record.Record);
         public bool IsConnect { get; } = RecordNames.IsConnect(record.Record.Name);
         public bool IsToDatastore { get; } = record.Kind == RecordKind.Client && IsDatastore(record.Record.Name);
-        public ChainNode? Parent { get; set; }
+        public ParentNode? Parent { get; set; }
         public bool HasClearParent { get; set; } = true;
 
         /// <summary>It has found its place and is in its list no more.</summary>
@@ -71,10 +71,10 @@ sealed class Executions(PeerNames peers, bool trustsSpans, ParentExecutions pare
 
     /// <summary>Records of one class come oldest first, none of them twice.</summary>
     /// <param name="isInScope">Logged within the scope of the call, not on its caller's side.</param>
-    public void Add(IndexedRecord record, byte kind, bool isInScope)
+    public void Add(IndexedRecord record, bool isInScope)
     {
-        if (kind == ChainEntry.Event) _events.Add((record, isInScope));
-        else (kind == ChainEntry.Call ? _calls : _handlings).Add(new Item(record));
+        if (record.RpcIdText is null || (record.Facts & ChainFacts.IsEvent) != 0) _events.Add((record, isInScope));
+        else ((record.Facts & ChainFacts.IsCall) != 0 ? _calls : _handlings).Add(new Item(record));
     }
 
     /// <summary>The executions in their order: by parent, then by time. At least one, possibly empty (a placeholder).</summary>
@@ -287,25 +287,24 @@ sealed class Executions(PeerNames peers, bool trustsSpans, ParentExecutions pare
         !(_hasChoice && call.IsToDatastore) && CanBelongTogether(call.Record, handling.Record, peers, trustsSpans);
 
     /// <summary>False when their spans or services say that the request is not the handling of the call.</summary>
-    public static bool CanBelongTogether(IndexedRecord call, IndexedRecord handling, PeerNames peers, bool trustsSpans)
+    public static bool CanBelongTogether(IndexedRecord call, IndexedRecord handling, ChainNames peers, bool trustsSpans)
     {
         if (trustsSpans)
         {
-            var span = call.Record.Utf8(RecordField.SpanId);
-            var parent = handling.Record.Utf8(RecordField.ParentSpanId);
-            if (!span.IsEmpty && !parent.IsEmpty && !span.SequenceEqual(parent)) return false;
+            var (span, parent) = (call.Span, handling.ParentSpan);
+            if (span != 0 && parent != 0 && span != parent) return false;
         }
 
         if (handling.CallerService is { } caller && call.Service is { } service && caller != service) return false;
         return CalleeOf(call, peers) is not { } callee || handling.Service is null || callee == handling.Service;
     }
 
-    static string? CalleeOf(IndexedRecord call, PeerNames peers) => call.CalleeService ?? peers.ServiceOf(call.Peer);
+    static string? CalleeOf(IndexedRecord call, ChainNames peers) => call.CalleeService ?? peers.ServiceOf(call.Peer);
 
     List<Group> GroupAlike(IEnumerable<Item> items)
     {
         var groups = new List<Group>();
-        var byKey = new Dictionary<(ChainNode?, string?, string?, string?, string?, string?, string?), Group>();
+        var byKey = new Dictionary<(ParentNode?, string?, string?, string?, string?, string?, string?), Group>();
         foreach (var item in items)
         {
             var record = item.Record;
@@ -345,7 +344,7 @@ sealed class Executions(PeerNames peers, bool trustsSpans, ParentExecutions pare
     /// The parent's execution that a record with this parent span, or of this service, instance and process, was written in. What fits
     /// none of several is the sign of one more, whose own records are missing.
     /// </summary>
-    (ChainNode? Parent, bool IsClear) FindParent(string? parentSpan, string? service, (string? Host, string? Process) instance)
+    (ParentNode? Parent, bool IsClear) FindParent(string? parentSpan, string? service, (string? Host, string? Process) instance)
     {
         if (parents.First is not { } first) return (null, true);
         if (!parents.HasSeveral) return Contradicts(first, service) ? (unknownParent(), true) : (first, true);
@@ -354,20 +353,20 @@ sealed class Executions(PeerNames peers, bool trustsSpans, ParentExecutions pare
     }
 
     /// <summary>A database makes no calls.</summary>
-    public static bool CanHaveScope(ChainNode node) => node.Callee is not null || node.Caller is null || !IsDatastore(node.Caller.Record.Name);
+    public static bool CanHaveScope(ParentNode node) => node.Callee is not null || node.Caller is null || !IsDatastore(node.Caller.Record.Name);
 
     /// <summary>
     /// Of several calls under one id, one that another service made than the one that handled the parent, while the parent's service made
     /// another of them. Not so where the first was called under this very id: it merely handed the id on without counting, as proxies do.
     /// </summary>
-    bool Contradicts(ChainNode parent, string? service)
+    bool Contradicts(ParentNode parent, string? service)
     {
         if (service is null || _callers is null || parent.Callee is not { Service: { } handled, ServiceIsCertain: true } || handled == service || !_callers.Contains(handled)) return false;
         _called ??= [.. _allCalls.Select(call => CalleeOf(call.Record, peers))];
         return !_called.Contains(service);
     }
 
-    public static string? ScopeService(ChainNode node, PeerNames peers) => node.Callee is { } callee ? callee.Service : node.Caller is { } caller ? CalleeOf(caller, peers) : null;
+    public static string? ScopeService(ParentNode node, ChainNames peers) => node.Callee is { } callee ? callee.Service : node.Caller is { } caller ? CalleeOf(caller, peers) : null;
 
     /// <summary>Host without its port, and process without its thread, as records of one process agree on them.</summary>
     public static (string? Host, string? Process) InstanceOf(TraceRecord record)
@@ -459,7 +458,7 @@ sealed class Executions(PeerNames peers, bool trustsSpans, ParentExecutions pare
         return ChainEntry.CompareRecords(left.First, right.First);
     }
 
-    static int IndexOf(ChainNode? node) => node?.Execution ?? 0;
+    static int IndexOf(ParentNode? node) => node?.Execution ?? 0;
 
     public static string? NullIfEmpty(string? text) => string.IsNullOrEmpty(text) ? null : text;
 }

@@ -1,28 +1,41 @@
 namespace LogTrace.Indexer.Chains;
 
+/// <summary>One execution of an id, as a parent of the records below it.</summary>
+sealed class ParentNode
+{
+    /// <summary>Where its node stands while the chain is built.</summary>
+    public required int Index { get; init; }
+
+    public required int Execution { get; init; }
+    public required bool IsUnknownExecution { get; init; }
+    public IndexedRecord? Caller { get; init; }
+    public required ArraySegment<IndexedRecord> CalleeRecords { get; init; }
+    public IndexedRecord? Callee => CalleeRecords.Count == 0 ? null : CalleeRecords[0];
+}
+
 /// <summary>
 /// The executions of one id as parents of the records below it: found by span, service and instance without going over all of them, since a
 /// counter that somebody resets can leave as many executions as records.
 /// </summary>
 sealed class ParentExecutions
 {
-    readonly IReadOnlyList<ChainNode> _nodes;
-    readonly PeerNames _peers;
-    ExecutionIndex<ChainNode>? _all, _withoutSpan;
+    readonly IReadOnlyList<ParentNode> _nodes;
+    readonly ChainNames _peers;
+    ExecutionIndex<ParentNode>? _all, _withoutSpan;
 
-    public ParentExecutions(IReadOnlyList<ChainNode> nodes, PeerNames peers)
+    public ParentExecutions(IReadOnlyList<ParentNode> nodes, ChainNames peers)
     {
         _nodes = nodes;
         _peers = peers;
     }
 
     /// <summary>Null at a top.</summary>
-    public ChainNode? First => _nodes.Count == 0 ? null : _nodes[0];
+    public ParentNode? First => _nodes.Count == 0 ? null : _nodes[0];
 
     public bool HasSeveral => _nodes.Count > 1;
 
     /// <summary>The one that a record with this parent span, else of this service, instance and process, was written in; null when it fits none.</summary>
-    public (ChainNode? Parent, bool IsClear) Find(string? parentSpan, string? service, (string? Host, string? Process) instance)
+    public (ParentNode? Parent, bool IsClear) Find(string? parentSpan, string? service, (string? Host, string? Process) instance)
     {
         if (_all is null) Fill();
         var candidates = _all!;
@@ -55,7 +68,7 @@ sealed class ParentExecutions
         }
     }
 
-    void Add(ExecutionIndex<ChainNode> index, ChainNode node)
+    void Add(ExecutionIndex<ParentNode> index, ParentNode node)
     {
         index.Add(node);
         var service = Executions.ScopeService(node, _peers);

@@ -61,10 +61,10 @@ sealed record Rebuilder(string Name, Func<TrueTrace, IReadOnlyList<TrueRecord>, 
         var shown = new Dictionary<ChainNode, ShownNode>();
         foreach (var node in chain.Nodes)
         {
-            shown[node] = new ShownNode(node.Parent is null ? null : shown[node.Parent], [.. node.Records.Select(record => truth[record])], node.Depth, node.IsAmbiguous);
+            shown[node] = new ShownNode(node.Parent is { } parent ? shown[parent] : null, [.. node.Records.Select(record => truth[record])], node.Depth, node.IsAmbiguous);
         }
 
-        return new ShownTrace([.. chain.Rows().Where(row => row.Node is not null).Select(row => shown[row.Node!])], chain);
+        return new ShownTrace([.. chain.Rows().Where(row => row.Node is not null).Select(row => shown[row.Node!.Value])], chain);
     }
 
     /// <summary>A call with at least one record left.</summary>

@@ -117,8 +117,7 @@ public sealed class ChainBuilderTests
     [Fact]
     public void Service_that_left_no_record_is_named_as_its_callers_client_names_it()
     {
-        var call = Call("1.2", "gateway", "127.0.0.1:5002");
-        call.Record.Set(LogTrace.Records.RecordField.InstanceName, "orders");
+        var call = Call("1.2", "gateway", "127.0.0.1:5002", instance: "orders");
 
         Build(Request("1.1", "gateway"), call, Request("1.2.4.2.1", "stock")).Draw().Should().Equal(
             "1 >gateway [s]", "1.2 gateway>orders [c]", "gap 1.2.1..1.2.3", "1.2.4 orders> placeholder", "gap 1.2.4.1", "1.2.4.2 >stock [s] callee-only");

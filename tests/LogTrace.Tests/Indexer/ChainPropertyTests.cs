@@ -76,13 +76,13 @@ public sealed class ChainPropertyTests
         foreach (var call in tree.Where(call => call.Survives))
         {
             Expect(nodes.TryGetValue(call.Id, out var node) && !node.IsPlaceholder, $"{call.Id} is shown; {seed}");
-            Expect(node!.Depth == call.Depth, $"{call.Id} at depth {call.Depth}; {seed}");
+            Expect(node.Depth == call.Depth, $"{call.Id} at depth {call.Depth}; {seed}");
 
             var anchor = call.Parent;
             while (anchor is { Survives: false }) anchor = anchor.Parent;
             var shown = node.Parent;
             var between = 0;
-            for (; shown is { IsPlaceholder: true }; shown = shown.Parent) between++;
+            for (; shown is { IsPlaceholder: true }; shown = shown.Value.Parent) between++;
             Expect(shown?.ToString() == anchor?.Id, $"{call.Id} under {anchor?.Id}; {seed}");
             Expect(between == call.Depth - (anchor?.Depth ?? -1) - 1, $"{call.Id} with the gap to {anchor?.Id}; {seed}");
         }

@@ -14,7 +14,7 @@ static class ChainSample
     public static IndexedRecord Record(
         string name, string? id, string? service = null, long at = 1_000_000, long? duration = 1_000, string? span = null, string? parentSpan = null,
         string? ip = null, string? pid = null, string? peer = null, string? action = null, string? version = null, string? module = null,
-        UInt128? lineHash = null, bool? sampled = null, string? uid = null)
+        UInt128? lineHash = null, bool? sampled = null, string? uid = null, string? instance = null)
     {
         var line = Interlocked.Increment(ref _lines);
         var kind = RecordNames.KindOf(name);
@@ -32,6 +32,7 @@ static class ChainSample
             Version = version,
             Module = module,
             Uid = uid,
+            InstanceName = instance,
             RpcId = id is null ? null : RpcId.Parse(id),
             TimestampMicros = at + (isEvent ? 0 : duration ?? 0),
             DurationMicros = isEvent ? null : duration,
@@ -52,8 +53,8 @@ static class ChainSample
         };
     }
 
-    public static IndexedRecord Call(string id, string service, string? peer = null, string name = "http.post", string? span = null, string? parentSpan = null, long at = 1_000_000, string? ip = null, string? pid = null) =>
-        Record(name, id, service, at, span: span, parentSpan: parentSpan, ip: ip, pid: pid, peer: peer);
+    public static IndexedRecord Call(string id, string service, string? peer = null, string name = "http.post", string? span = null, string? parentSpan = null, long at = 1_000_000, string? ip = null, string? pid = null, string? instance = null) =>
+        Record(name, id, service, at, span: span, parentSpan: parentSpan, ip: ip, pid: pid, peer: peer, instance: instance);
 
     public static IndexedRecord Request(string id, string service, string? span = null, string? parentSpan = null, long at = 1_000_000, string? ip = null, string? pid = null) =>
         Record("request.info", id, service, at, span: span, parentSpan: parentSpan, ip: ip, pid: pid);
@@ -110,15 +111,15 @@ static class ChainSample
         foreach (var node in chain.Nodes)
         {
             Expect(seen.Add(node), "a node stands once");
-            if (node.Parent is null) Expect(node.Depth == 0, "only a top has no parent");
+            if (node.Parent is not { } parent) Expect(node.Depth == 0, "only a top has no parent");
             else
             {
-                Expect(seen.Contains(node.Parent), "a parent stands before its children");
-                Expect(node.Id.TryGetParent(out var parentId) && node.Parent.Id == parentId, "the parent has the parent's id");
+                Expect(seen.Contains(parent), "a parent stands before its children");
+                Expect(node.Id.TryGetParent(out var parentId) && parent.Id == parentId, "the parent has the parent's id");
             }
 
-            var order = last is null ? -1 : last.Id.CompareTo(node.Id);
-            Expect(order < 0 || (order == 0 && last!.Execution + 1 == node.Execution), "nodes stand in id order, then by execution");
+            var order = last?.Id.CompareTo(node.Id) ?? -1;
+            Expect(order < 0 || (order == 0 && last!.Value.Execution + 1 == node.Execution), "nodes stand in id order, then by execution");
             last = node;
         }
     }

@@ -1,0 +1,1141 @@
+using System.Buffers;
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.X86;
+using LogTrace.Records;
+using NodeFacts = LogTrace.Indexer.Chains.ChainNodes.NodeFacts;
+
+namespace LogTrace.Indexer.Chains;
+
+/// <summary>
+/// The state of one build: take what decides out of the records, sort it, sweep over the ids to find the nodes' places, split executions, then name,
+/// span and count. Everything lies in few arrays that are gone over from one end to the other and kept for the thread's next chain.
+/// </summary>
+sealed class ChainAssembly
+{
+    /// <summary>
+    /// An id that is in the chain, present or inferred, with its first execution. Further executions of an id stand behind the last id, so that
+    /// those of one id are not side by side here.
+    /// </summary>
+    struct Node
+    {
+        /// <summary>The id's first execution: itself, unless it is a further one.</summary>
+        public int Site;
+
+        public int Parent;
+
+        /// <summary>The next execution of the id; 0 for none.</summary>
+        public int Next;
+
+        public int Execution;
+
+        /// <summary>Place of a record whose id begins with this one; -1 for none. Only the first execution knows.</summary>
+        public int IdRecord;
+
+        /// <summary>Characters of the id, and bits of its key (more than there are where they do not fit).</summary>
+        public ushort Length, Bits;
+        public byte Depth;
+
+        // Entries with this very id, and those at .1 that belong to this call.
+        public int OwnStart, OwnEnd, CalleeStart, CalleeEnd;
+
+        /// <summary>Highest number used so far below the id.</summary>
+        public ulong LastUsed;
+        public bool OnlyEventsAtOne, UsedZero, LastIsIrregular, HasRegularChild, IsSiteAmbiguous;
+
+        public NodeFacts Facts;
+
+        // What is placed here: calls, handlings, events from the first on; before that how many entries of each there are.
+        public int First, Calls, Handlings, Events, Shown;
+
+        public long Start, Duration, SpanStart, SpanEnd;
+
+        // Names. The service of events at the callee's side, and what the records of call and handling say of each other, count where nothing better is known.
+        public int CallerService, CalleeService, EventService, Called, Peer, StatedCaller, Target;
+
+        public readonly bool IsPlaceholder => Calls + Handlings + Events == 0 && (Facts & NodeFacts.UnknownExecution) == 0;
+
+        public void Span(long start, long end)
+        {
+            if (start < SpanStart) SpanStart = start;
+            if (end > SpanEnd) SpanEnd = end;
+        }
+    }
+
+    enum Scope : byte
+    {
+        Unknown,
+        Whole,
+        Sampled,
+    }
+
+    /// <summary>Larger arrays go back to the pool that all share.</summary>
+    const int KeptLength = 1 << 12;
+
+    /// <summary>Records are fetched this many before they are looked at.</summary>
+    const int FetchAhead = 12;
+
+    /// <summary>Bits of an id that does not fit its key.</summary>
+    const ushort TooManyBits = ushort.MaxValue;
+
+    [ThreadStatic]
+    static ChainAssembly? t_idle;
+
+    static readonly List<IndexedRecord> s_none = [];
+
+    readonly ChainNames _names = new();
+    readonly List<IndexedRecord> _loose = [];
+    readonly List<(int Site, ulong From, ulong To)> _gaps = [];
+    readonly List<string> _services = [];
+    readonly List<IndexedRecord[]> _filledPages = [];
+    readonly Dictionary<int, ParentExecutions> _parents = [];
+    readonly Dictionary<int, ParentNode> _unknown = [];
+
+    // Only the first _entryCount and _nodeCount are of this trace. Neither holds references.
+    ChainEntry[] _taken = [];
+    ChainEntry[] _entries = [];
+    ChainSort.Key[] _keys = [];
+    Node[] _nodes = [];
+    int _entryCount;
+    int _siteCount;
+    int _nodeCount;
+
+    IndexedRecord[] _records = [];
+    ChainOptions _options = ChainOptions.Default;
+
+    // The page of placed records that is being filled.
+    IndexedRecord[] _page = [];
+    int _pageUsed;
+    int _placedCount;
+
+    // The way down to the last id: all nodes above this one are ids above the last entry's.
+    int _open;
+    int _lastEntry;
+
+    int _lastService;
+    bool _twins;
+    bool _trustsSpans;
+    Dictionary<int, List<IndexedRecord>>? _looseBySite;
+    Dictionary<IndexedRecord, List<IndexedRecord>>? _copies;
+
+    // What does not depend on the places of the records. Facts: those that any of them has.
+    ulong _any;
+    long _start, _end, _newest;
+    int _duplicates, _errors, _alarms;
+
+    /// <summary>This thread's assembly, to be used for one chain. One that failed is not given back.</summary>
+    public static ChainAssembly Rent()
+    {
+        var assembly = t_idle ?? new ChainAssembly();
+        t_idle = null;
+        return assembly;
+    }
+
+    /// <summary>Keeps the assembly for the thread's next chain, without anything of the last one.</summary>
+    public static void Return(ChainAssembly assembly)
+    {
+        assembly.Clear();
+        t_idle = assembly;
+    }
+
+    public CallChain Build(string traceId, IndexedRecord[] records, ChainOptions options)
+    {
+        _options = options;
+        _records = records;
+        Take();
+        Sort();
+        _twins = ReadsAsTwins();
+        FindSites();
+        LearnPairs();
+        PlaceLoose();
+        _nodeCount = _siteCount;
+        for (var site = 0; site < _siteCount; site++) AddNodes(site);
+        return Finish(traceId);
+    }
+
+    void Clear()
+    {
+        GiveBack(ref _taken);
+        GiveBack(ref _entries);
+        GiveBack(ref _keys);
+        GiveBack(ref _nodes);
+        _entryCount = _siteCount = _nodeCount = _placedCount = _pageUsed = _lastService = _duplicates = _errors = _alarms = 0;
+        _names.Clear();
+        _loose.Clear();
+        _gaps.Clear();
+        _services.Clear();
+        _filledPages.Clear();
+        if (_parents.Count > 0) _parents.Clear();
+        if (_unknown.Count > 0) _unknown.Clear();
+        (_records, _page, _looseBySite, _copies) = ([], [], null, null);
+        _twins = _trustsSpans = false;
+    }
+
+    static void GiveBack<T>(ref T[] array)
+    {
+        if (array.Length <= KeptLength) return;
+        ArrayPool<T>.Shared.Return(array);
+        array = [];
+    }
+
+    static void Grow<T>(ref T[] array, int length, int kept = 0)
+    {
+        if (array.Length >= length) return;
+        var larger = length <= KeptLength ? new T[BitOperations.RoundUpToPowerOf2((uint)length)] : ArrayPool<T>.Shared.Rent(length);
+        array.AsSpan(0, kept).CopyTo(larger);
+        GiveBack(ref array);
+        array = larger;
+    }
+
+    // ---- what the records tell ----
+
+    void Take()
+    {
+        var records = _records;
+        Grow(ref _taken, records.Length);
+        Grow(ref _keys, records.Length);
+        var (entries, keys, names) = (_taken, _keys, _names);
+        (_start, _end, _newest) = (long.MaxValue, long.MinValue, long.MinValue);
+        ulong any = 0, all = ulong.MaxValue;
+        string? lastService = null, lastPeer = null;
+        int service = 0, peer = 0, count = 0;
+        for (var i = 0; i < records.Length; i++)
+        {
+            if (i + FetchAhead < records.Length) Fetch(records[i + FetchAhead]);
+            var record = records[i];
+            var facts = record.Facts;
+            any |= facts;
+            all &= facts;
+            if ((facts & (ChainFacts.IsError | ChainFacts.IsAlarm)) != 0) CountErrors(facts, 1);
+            var (start, duration) = (record.StartMicros, record.RawDuration);
+            var end = ChainFacts.EndOf(start, duration, facts);
+            if (start < _start) _start = start;
+            if (end > _end) _end = end;
+            if (record.TimestampMicros > _newest) _newest = record.TimestampMicros;
+            if ((facts & ChainFacts.HasId) == 0)
+            {
+                _loose.Add(record);
+                continue;
+            }
+
+            if (!ReferenceEquals(record.Service, lastService))
+            {
+                lastService = record.Service;
+                service = names.Of(lastService, record.ServiceHash);
+                names.Know(service);
+            }
+
+            if (!ReferenceEquals(record.Peer, lastPeer))
+            {
+                lastPeer = record.Peer;
+                peer = names.Of(lastPeer, record.PeerHash);
+            }
+
+            ref var entry = ref entries[count];
+            entry.High = record.KeyHigh;
+            entry.Low = record.KeyLow;
+            entry.Start = start;
+            entry.Duration = duration;
+            entry.Index = i;
+            entry.Service = service;
+            entry.Peer = peer;
+            entry.Facts = (uint)facts;
+            keys[count] = new ChainSort.Key(entry.High, entry.Low, count);
+            count++;
+        }
+
+        (_any, _entryCount) = (any, count);
+        if (_loose.Count > 1) _loose.Sort(ChainEntry.CompareRecords);
+        if ((all & ChainFacts.ServiceIsCertain) == 0) ResolveServices();
+    }
+
+    /// <summary>Asks for the memory of a record that is needed soon: where a trace lies scattered, waiting for it is most of the work.</summary>
+    static unsafe void Fetch(IndexedRecord record)
+    {
+        if (!Sse.IsSupported) return;
+
+        // Only a hint: that the collector may have moved the record in the meantime costs nothing.
+        var address = Unsafe.As<IndexedRecord, nint>(ref record);
+        Sse.Prefetch0((void*)(address + 64));
+        Sse.Prefetch0((void*)(address + 128));
+    }
+
+    void CountErrors(ulong facts, int times)
+    {
+        if ((facts & ChainFacts.IsError) != 0) _errors += times;
+        if ((facts & ChainFacts.IsAlarm) != 0) _alarms += times;
+    }
+
+    void ResolveServices()
+    {
+        RecordDeriver.ResolveServices(_records);
+        _names.ForgetServices();
+        foreach (ref var entry in _taken.AsSpan(0, _entryCount))
+        {
+            var record = _records[entry.Index];
+            entry.Service = _names.Of(record.Service, record.ServiceHash);
+            _names.Know(entry.Service);
+        }
+    }
+
+    void Sort()
+    {
+        Grow(ref _entries, _entryCount);
+        var entries = _entries.AsSpan(0, _entryCount);
+        if (!ChainSort.ByKey(_taken.AsSpan(0, _entryCount), _keys.AsSpan(0, _entryCount), entries)) return;
+        ChainSort.Runs(entries, _records);
+        SetCopiesAside();
+    }
+
+    /// <summary>
+    /// Byte-identical calls and handlings are one record that was delivered again: only the first takes part, the others are placed with it,
+    /// so that a second delivery changes nothing else.
+    /// </summary>
+    void SetCopiesAside()
+    {
+        var kept = Math.Min(1, _entryCount);
+        for (var i = 1; i < _entryCount; i++)
+        {
+            ref readonly var first = ref _entries[kept - 1];
+            ref readonly var entry = ref _entries[i];
+            if (entry.IsEvent || entry.Class != first.Class || !HaveSameId(entry, first) || !ChainEntry.AreIdentical(_records[entry.Index], _records[first.Index]))
+            {
+                if (kept != i) _entries[kept] = entry;
+                kept++;
+                continue;
+            }
+
+            _copies ??= new(ReferenceEqualityComparer.Instance);
+            if (!_copies.TryGetValue(_records[first.Index], out var copies)) _copies.Add(_records[first.Index], copies = []);
+            copies.Add(_records[entry.Index]);
+            _duplicates++;
+            CountErrors(_records[entry.Index].Facts, -1);
+        }
+
+        _entryCount = kept;
+    }
+
+    string IdOf(in ChainEntry entry) => _records[entry.Index].RpcIdText!;
+
+    bool HaveSameId(in ChainEntry left, in ChainEntry right) =>
+        left.HasKeyOf(right) && ((left.IsWhole && right.IsWhole) || string.Equals(IdOf(left), IdOf(right), StringComparison.Ordinal));
+
+    int EndOfGroup(int start)
+    {
+        var end = start + 1;
+        while (end < _entryCount && HaveSameId(_entries[end], _entries[start])) end++;
+        return end;
+    }
+
+    // ---- which reading ----
+
+    bool ReadsAsTwins()
+    {
+        if (_options.Reading != ChainReading.Majority) return _options.Reading == ChainReading.Twins;
+        var tieIsTwins = _options.TieReading == ChainReading.Twins;
+        if ((_any & ChainFacts.IsCall) == 0 || (_any & ChainFacts.IsServer) == 0) return tieIsTwins;
+        int twins = 0, pairs = 0;
+        for (int start = 0, end; start < _entryCount; start = end)
+        {
+            end = EndOfGroup(start);
+            if (ShowsTwins(start, end)) twins++;
+        }
+
+        // Pairs need a look-up each and logs of our own form show no twins at all: count them only where they can decide.
+        if (twins == 0 && !tieIsTwins) return false;
+        for (int start = 0, end; start < _entryCount; start = end)
+        {
+            end = EndOfGroup(start);
+            if (ShowsPair(start, end)) pairs++;
+        }
+
+        return twins != pairs ? twins > pairs : tieIsTwins;
+    }
+
+    bool ShowsTwins(int start, int end)
+    {
+        if (!_entries[start].IsCall || end - start < 2) return false;
+        for (var server = start + 1; server < end; server++)
+        {
+            if (_entries[server] is not { IsServer: true, Service: not 0 and var callee }) continue;
+            for (var call = start; call < end && _entries[call].IsCall; call++)
+                if (_entries[call].Service is not 0 and var caller && caller != callee) return true;
+        }
+
+        return false;
+    }
+
+    bool ShowsPair(int start, int end)
+    {
+        if (!_entries[start].IsNumberOne) return false;
+        var hasServer = false;
+        for (var i = start; i < end && !hasServer; i++) hasServer = _entries[i].IsServer;
+        if (!hasServer) return false;
+
+        var id = IdOf(_entries[start]);
+        var parent = id.AsSpan(0, id.Length - 2);
+        int low = 0, high = start;
+        while (low < high)
+        {
+            var middle = (low + high) >>> 1;
+            if (RpcId.Compare(IdOf(_entries[middle]), parent) < 0) low = middle + 1;
+            else high = middle;
+        }
+
+        return parent.SequenceEqual(IdOf(_entries[low])) && _entries[low].IsCall; // calls sort first within an id
+    }
+
+    // ---- which ids are nodes, and which numbers are missing ----
+
+    void FindSites()
+    {
+        Grow(ref _nodes, Math.Max(16, _entryCount));
+        _open = -1;
+        for (int start = 0, end; start < _entryCount; start = end)
+        {
+            end = EndOfGroup(start);
+            var calls = start;
+            while (calls < end && _entries[calls].IsCall) calls++;
+            var handlings = calls;
+            while (handlings < end && _entries[handlings].IsHandling) handlings++;
+
+            // P.1 closes and belongs to call P; only a call makes it a node (or a descendant, which comes later in the order).
+            var own = _twins || !_entries[start].IsNumberOne ? end : calls;
+            var scope = -1;
+            if (own > start)
+            {
+                var site = Enter(start, isScope: false);
+                ref var node = ref _nodes[site];
+                (node.OwnStart, node.OwnEnd, node.Calls) = (start, own, calls - start);
+                if (own == end) node.Handlings = handlings - calls;
+                scope = node.Parent;
+            }
+
+            if (own == end) continue;
+            if (scope < 0) scope = Enter(start, isScope: true);
+            ref var called = ref _nodes[scope];
+            (called.CalleeStart, called.CalleeEnd) = (own, end);
+            called.Handlings += handlings - calls;
+            if (handlings > calls) Use(scope, 1);
+            else called.OnlyEventsAtOne = called.LastUsed == 0;
+        }
+
+        while (_open >= 0) Leave();
+        if (_siteCount > 0 || _loose.Count == 0) return;
+        AddSite(1, TooManyBits, -1); // records without any id still have a top to hang on
+        _nodes[0].IdRecord = -1;
+    }
+
+    /// <summary>
+    /// Gives the site of an entry's id, or of the id above it that it is number one of, creating it and its ancestors. Ids come in order, so the open
+    /// sites are the way down to the last one.
+    /// </summary>
+    int Enter(int index, bool isScope)
+    {
+        ref readonly var entry = ref _entries[index];
+        var length = entry.Length - (isScope ? 2 : 0);
+        if (_open >= 0)
+        {
+            ref readonly var last = ref _entries[_lastEntry];
+            var common = entry.High != last.High ? BitOperations.LeadingZeroCount(entry.High ^ last.High) : 64 + BitOperations.LeadingZeroCount(entry.Low ^ last.Low);
+            while (_open >= 0)
+            {
+                ref readonly var open = ref _nodes[_open];
+                if (open.Length <= length && (open.Bits <= RpcKey.Bits ? open.Bits <= common : IsPrefix(IdOf(last).AsSpan(0, open.Length), IdOf(entry)))) break;
+                Leave();
+            }
+        }
+
+        _lastEntry = index;
+        if (entry.IsWhole)
+        {
+            var bits = entry.KeyBits - (isScope ? RpcKey.BitsOfOne : 0);
+            for (var at = _open < 0 ? 0 : _nodes[_open].Bits; at < bits;)
+            {
+                at += RpcKey.Read(entry.High, entry.Low, at, out var number);
+                Open(number, at);
+            }
+        }
+        else
+        {
+            var id = IdOf(entry);
+            for (var start = _open < 0 ? 0 : _nodes[_open].Length + 1; start <= length;)
+            {
+                // At most 19 digits (RpcId.MaxSegmentDigits), so that the number fits.
+                ulong number = 0;
+                for (; start < length && id[start] != '.'; start++) number = (number * 10) + (ulong)(id[start] - '0');
+                start++;
+                Open(number, (_open < 0 ? 0 : _nodes[_open].Bits) + RpcKey.BitsOf(number));
+            }
+        }
+
+        return _open;
+    }
+
+    static bool IsPrefix(ReadOnlySpan<char> above, string id) => id.StartsWith(above) && (id.Length == above.Length || id[above.Length] == '.');
+
+    /// <summary>Goes one number down.</summary>
+    void Open(ulong number, int bits)
+    {
+        var parent = _open;
+        var digits = Digits(number);
+        _open = AddSite(parent < 0 ? digits : _nodes[parent].Length + 1 + digits, (ushort)(bits <= RpcKey.Bits ? bits : TooManyBits), parent);
+        if (parent < 0) return;
+        var isIrregular = Use(parent, number);
+        ref var above = ref _nodes[parent];
+        isIrregular |= number >= ChainBuilder.FirstForeignNumber && above.LastIsIrregular;
+        above.LastIsIrregular = isIrregular;
+        above.HasRegularChild |= !isIrregular || number < ChainBuilder.FirstForeignNumber;
+        if (isIrregular) _nodes[_open].Facts = NodeFacts.Irregular;
+    }
+
+    static int Digits(ulong number)
+    {
+        var digits = 1;
+        for (; number >= 10; number /= 10) digits++;
+        return digits;
+    }
+
+    int AddSite(int length, ushort bits, int parent)
+    {
+        if (_siteCount == _nodes.Length) Grow(ref _nodes, _siteCount * 2, _siteCount);
+        ref var node = ref _nodes[_siteCount];
+        node = default;
+        node.Site = _siteCount;
+        node.Parent = parent;
+        node.Length = (ushort)length;
+        node.Bits = bits;
+        node.Depth = (byte)(parent < 0 ? 0 : _nodes[parent].Depth + 1);
+        node.IdRecord = -1;
+        (node.SpanStart, node.SpanEnd) = (long.MaxValue, long.MinValue);
+        return _siteCount++;
+    }
+
+    /// <summary>Notes that a scope handed out a number, and what is missing before it. True when the number is out of line with the last one.</summary>
+    bool Use(int scope, ulong number)
+    {
+        ref var site = ref _nodes[scope];
+        var last = site.LastUsed;
+        if (number <= last)
+        {
+            site.UsedZero |= number == 0;
+            return false;
+        }
+
+        site.LastUsed = number;
+        if (number - last > ChainBuilder.LargestGap)
+        {
+            // Events at P.1 show that the scope itself is of the regular kind: the record that closes it is missing.
+            if (site.OnlyEventsAtOne && last == 0) _gaps.Add((scope, 1, 1));
+            return true;
+        }
+
+        if (number - last > 1) _gaps.Add((scope, last + 1, number - 1));
+        return false;
+    }
+
+    void Leave()
+    {
+        ref var site = ref _nodes[_open];
+        if (site.LastUsed == 0 && (site.OnlyEventsAtOne || (site.UsedZero && !_twins))) _gaps.Add((_open, 1, 1));
+        _open = site.Parent;
+    }
+
+    // ---- what the trace teaches about itself ----
+
+    /// <summary>Where one call meets one request: are span ids carried from caller to callee, and which target is which service?</summary>
+    void LearnPairs()
+    {
+        // A proxy that takes part in W3C tracing puts its own span between caller and callee, everywhere: then a difference proves nothing.
+        _trustsSpans = true;
+        if ((_any & ChainFacts.IsHandling) == 0) return;
+        int matching = 0, differing = 0;
+        foreach (ref readonly var site in _nodes.AsSpan(0, _siteCount))
+        {
+            if (site.Calls != 1 || site.Handlings != 1) continue;
+            ref readonly var call = ref _entries[site.OwnStart];
+            ref readonly var server = ref _entries[HandlingOf(site)];
+            var parent = _records[server.Index].ParentSpan;
+            var span = _records[call.Index].Span;
+            if (parent != 0 && span != 0)
+            {
+                if (parent == span) matching++;
+                else differing++;
+            }
+
+            if (server.IsServer) _names.Learn(call.Peer, server.Service);
+        }
+
+        _trustsSpans = matching >= differing;
+    }
+
+    /// <summary>The entry of the only handling. An id's entries stand by what they are, calls first.</summary>
+    int HandlingOf(in Node site) => site.OwnStart + site.Calls < site.OwnEnd && _entries[site.OwnStart + site.Calls].IsHandling ? site.OwnStart + site.Calls : site.CalleeStart;
+
+    /// <summary>Records without an id are events on the node with their span id, else on the top.</summary>
+    void PlaceLoose()
+    {
+        if (_loose.Count == 0) return;
+        var sites = new Dictionary<ulong, int>();
+        foreach (var wanted in (ReadOnlySpan<ulong>)[ChainFacts.IsHandling, ChainFacts.IsCall, ChainFacts.IsEvent])
+            for (var site = 0; site < _siteCount; site++)
+                foreach (var (start, end) in (ReadOnlySpan<(int, int)>)[(_nodes[site].OwnStart, _nodes[site].OwnEnd), (_nodes[site].CalleeStart, _nodes[site].CalleeEnd)])
+                    for (var i = start; i < end; i++)
+                        if ((_entries[i].Facts & wanted) != 0 && _records[_entries[i].Index].Span is not 0 and var span) sites.TryAdd(span, site);
+
+        _looseBySite = [];
+        foreach (var record in _loose)
+        {
+            var site = record.Span != 0 && sites.TryGetValue(record.Span, out var found) ? found : 0;
+            if (!_looseBySite.TryGetValue(site, out var list)) _looseBySite.Add(site, list = []);
+            list.Add(record);
+        }
+    }
+
+    // ---- nodes ----
+
+    void AddNodes(int index)
+    {
+        ref var site = ref _nodes[index];
+        var loose = _looseBySite is not null && _looseBySite.TryGetValue(index, out var list) ? list : s_none;
+        var isSimple = site.Calls <= 1 && site.Handlings <= 1 && (site.Parent < 0 || _nodes[site.Parent].Next == 0) && !NeedsSplit(site);
+        if (isSimple) AddOne(ref site, loose);
+        else Split(index, loose);
+    }
+
+    /// <summary>One call and one request that do not belong together, as far as their records tell.</summary>
+    bool NeedsSplit(in Node site)
+    {
+        if (site.Calls == 0 || site.Handlings == 0) return false;
+        ref readonly var server = ref _entries[HandlingOf(site)];
+        return !server.IsServer || !Executions.CanBelongTogether(_records[_entries[site.OwnStart].Index], _records[server.Index], _names, _trustsSpans);
+    }
+
+    /// <summary>At most one call and one record of its handling: no question of executions.</summary>
+    void AddOne(ref Node node, List<IndexedRecord> loose)
+    {
+        var count = node.OwnEnd - node.OwnStart + node.CalleeEnd - node.CalleeStart;
+        if (count == 1 && node.Calls == 1 && _copies is null && loose.Count == 0)
+        {
+            // The commonest of all.
+            ref readonly var only = ref _entries[node.OwnStart];
+            Reserve(1);
+            node.First = node.IdRecord = Here;
+            _page[_pageUsed++] = _records[only.Index];
+            if (only.Service != _lastService) List(only.Service);
+            node.Span(only.Start, only.End);
+            TakeCall(ref node, only);
+            return;
+        }
+
+        var (call, handling) = (node.Calls > 0 ? node.OwnStart : -1, node.Handlings > 0 ? HandlingOf(node) : -1);
+        var copies = _copies is null ? 0 : (call < 0 ? 0 : CopiesOf(_records[_entries[call].Index]).Count) + (handling < 0 ? 0 : CopiesOf(_records[_entries[handling].Index]).Count);
+        Reserve(count + loose.Count + copies);
+        node.First = Here;
+        if (count > 0) node.IdRecord = Here;
+        node.Calls = node.Handlings = 0;
+        if (call >= 0)
+        {
+            node.Calls = Place(_entries[call], ref node);
+            TakeCall(ref node, _entries[call]);
+        }
+
+        if (handling >= 0)
+        {
+            ref readonly var entry = ref _entries[handling];
+            node.Handlings = Place(entry, ref node);
+            TakeHandling(ref node, entry.Service, entry.Start, entry.Duration, entry.Facts, _records[entry.Index]);
+            if (call < 0 && entry.IsServer && node.Parent >= 0 && (node.Facts & NodeFacts.Irregular) == 0) node.Facts |= NodeFacts.CalleeOnly;
+        }
+
+        for (var i = node.OwnStart; i < node.OwnEnd; i++)
+            if (_entries[i].IsEvent) node.Events += PlaceEvent(_entries[i], ref node, ref node.CallerService);
+        for (var i = node.CalleeStart; i < node.CalleeEnd; i++)
+            if (_entries[i].IsEvent) node.Events += PlaceEvent(_entries[i], ref node, ref node.EventService);
+        foreach (var record in loose) PlaceEvent(record, ref node, isCalleeSide: true);
+        CloseFork(ref node);
+    }
+
+    void TakeCall(ref Node node, in ChainEntry call)
+    {
+        node.CallerService = call.Service;
+        node.Peer = call.Peer;
+        node.Called = _names.ServiceOf(call.Peer);
+        (node.Start, node.Duration) = (call.Start, call.Duration);
+        if (call.IsError) node.Facts |= NodeFacts.Error;
+        if ((call.Facts & (ChainFacts.NamesPartner | ChainFacts.HasClientName)) != 0) node.Called = CalledBy(_records[call.Index], node.Called);
+    }
+
+    int CalledBy(IndexedRecord call, int learnt)
+    {
+        if (call.CalleeService is { } service) return _names.Of(service);
+        return learnt != 0 || (call.Facts & ChainFacts.HasClientName) == 0 ? learnt : _names.Of(ClientName(call));
+    }
+
+    /// <summary>
+    /// The name that the caller's code gave its client for a service, where nothing better is known of who answers. Good enough to show;
+    /// executions are never told apart by it.
+    /// </summary>
+    static string? ClientName(IndexedRecord call) =>
+        call.Record.InstanceName is { Length: > 0 } client && !client.Equals("default", StringComparison.OrdinalIgnoreCase) ? client : null;
+
+    void TakeHandling(ref Node node, int service, long start, long duration, ulong facts, IndexedRecord record)
+    {
+        node.CalleeService = service;
+        if ((facts & ChainFacts.NamesPartner) != 0) node.StatedCaller = _names.Of(record.CallerService);
+        if ((facts & ChainFacts.IsError) != 0) node.Facts |= NodeFacts.Error;
+        if ((facts & ChainFacts.IsServer) == 0) node.Facts |= NodeFacts.Fork;
+        if (node.Calls == 0) (node.Start, node.Duration) = (start, duration);
+    }
+
+    /// <summary>A branch runs in the service that made it.</summary>
+    static void CloseFork(ref Node node)
+    {
+        if ((node.Facts & NodeFacts.Fork) != 0 && node.CallerService == 0) node.CallerService = node.CalleeService != 0 ? node.CalleeService : node.EventService;
+    }
+
+    // ---- placing records ----
+
+    int Here => ChainNodes.Place(_filledPages.Count, _pageUsed);
+
+    IndexedRecord[] PageOf(int place) => place >> ChainNodes.RecordPageBits is var page && page < _filledPages.Count ? _filledPages[page] : _page;
+
+    IndexedRecord RecordAt(int place) => PageOf(place)[place & (ChainNodes.RecordPageSize - 1)];
+
+    /// <summary>Makes sure that so many records get places side by side.</summary>
+    void Reserve(int count)
+    {
+        if (_pageUsed + count <= _page.Length) return;
+        if (_pageUsed > 0) _filledPages.Add(_page);
+        _placedCount += _pageUsed;
+        _page = new IndexedRecord[Math.Max(count, Math.Min(ChainNodes.RecordPageSize, _records.Length - _placedCount))];
+        _pageUsed = 0;
+    }
+
+    /// <summary>Places a record and the copies of it. Gives how many they are.</summary>
+    int Place(in ChainEntry entry, ref Node node)
+    {
+        var record = _records[entry.Index];
+        node.Span(entry.Start, entry.End);
+        PlaceOne(record, entry.Service);
+        if (_copies is null) return 1;
+        foreach (var copy in CopiesOf(record)) PlaceCopy(copy, ref node);
+        return 1 + CopiesOf(record).Count;
+    }
+
+    List<IndexedRecord> CopiesOf(IndexedRecord record) => _copies is not null && _copies.TryGetValue(record, out var copies) ? copies : s_none;
+
+    void PlaceCopy(IndexedRecord copy, ref Node node)
+    {
+        node.Span(copy.StartMicros, copy.EndMicros);
+        PlaceOne(copy, _names.Of(copy.Service, copy.ServiceHash));
+    }
+
+    void PlaceOne(IndexedRecord record, int service)
+    {
+        _page[_pageUsed++] = record;
+        if (service != _lastService) List(service);
+    }
+
+    int PlaceEvent(in ChainEntry entry, ref Node node, ref int side)
+    {
+        PlaceOne(_records[entry.Index], entry.Service);
+        node.Span(entry.Start, entry.Start);
+        if (side == 0) side = entry.Service;
+        return 1;
+    }
+
+    void PlaceEvent(IndexedRecord record, ref Node node, bool isCalleeSide)
+    {
+        var service = _names.Of(record.Service, record.ServiceHash);
+        PlaceOne(record, service);
+        node.Span(record.StartMicros, record.EndMicros);
+        ref var side = ref isCalleeSide ? ref node.EventService : ref node.CallerService;
+        if (side == 0) side = service;
+        node.Events++;
+    }
+
+    void List(int service)
+    {
+        _lastService = service;
+        if (_names.Mark(service)) _services.Add(_names[service]!);
+    }
+
+    // ---- several executions ----
+
+    void Split(int index, List<IndexedRecord> loose)
+    {
+        var parent = _nodes[index].Parent;
+        var site = _nodes[index];
+        var executions = new Executions(_names, _trustsSpans, ParentsOf(parent), () => UnknownExecution(parent));
+        for (var i = site.OwnStart; i < site.OwnEnd; i++) executions.Add(_records[_entries[i].Index], isInScope: false);
+        for (var i = site.CalleeStart; i < site.CalleeEnd; i++) executions.Add(_records[_entries[i].Index], isInScope: true);
+        foreach (var record in loose) executions.Add(record, isInScope: true);
+
+        var last = -1;
+        var idRecord = -1;
+        foreach (var execution in executions.Split())
+        {
+            last = last < 0 ? index : AddExecution(last);
+            ref var node = ref _nodes[last];
+            node.Parent = execution.Parent?.Index ?? -1;
+            Fill(ref node, execution);
+            if (execution.IsAmbiguous)
+            {
+                node.Facts |= NodeFacts.Ambiguous;
+                _nodes[index].IsSiteAmbiguous = true;
+            }
+
+            // Any record that has an id shows this one's, whichever execution it is in.
+            for (var i = 0; i < node.Calls + node.Handlings + node.Events && idRecord < 0; i++)
+                if (RecordAt(node.First + i).RpcIdText is not null) idRecord = node.First + i;
+        }
+
+        _nodes[index].IdRecord = idRecord;
+    }
+
+    /// <summary>One more execution of an id, behind the last one so far.</summary>
+    int AddExecution(int last)
+    {
+        if (_nodeCount == _nodes.Length) Grow(ref _nodes, _nodeCount * 2, _nodeCount);
+        ref var node = ref _nodes[_nodeCount];
+        ref var before = ref _nodes[last];
+        node = default;
+        node.Site = before.Site;
+        node.Execution = before.Execution + 1;
+        ref readonly var site = ref _nodes[before.Site];
+        node.Length = site.Length;
+        node.Depth = site.Depth;
+        node.Facts = site.Facts & NodeFacts.Irregular;
+        (node.SpanStart, node.SpanEnd) = (long.MaxValue, long.MinValue);
+        return before.Next = _nodeCount++;
+    }
+
+    void Fill(ref Node node, Executions.Execution execution)
+    {
+        var count = execution.Events.Count;
+        foreach (var record in execution.Calls) count += 1 + CopiesOf(record).Count;
+        foreach (var record in execution.Handlings) count += 1 + CopiesOf(record).Count;
+        Reserve(count);
+        node.First = Here;
+        node.Calls = node.Handlings = 0;
+        IndexedRecord? call = null;
+        foreach (var record in execution.Calls)
+        {
+            if (call is null || (RecordNames.IsConnect(call.Record.Name) && !RecordNames.IsConnect(record.Record.Name)))
+            {
+                call = record;
+                node.Shown = node.Calls;
+            }
+
+            node.Calls += Place(record, ref node);
+        }
+
+        if (call is not null)
+        {
+            node.CallerService = _names.Of(call.Service, call.ServiceHash);
+            node.Peer = _names.Of(call.Peer, call.PeerHash);
+            node.Called = CalledBy(call, _names.ServiceOf(node.Peer));
+            (node.Start, node.Duration) = (call.StartMicros, call.RawDuration);
+        }
+
+        foreach (var record in execution.Handlings) node.Handlings += Place(record, ref node);
+        if (execution.Handlings is [var handling, ..])
+        {
+            TakeHandling(ref node, _names.Of(handling.Service, handling.ServiceHash), handling.StartMicros, handling.RawDuration, handling.Facts, handling);
+            if (call is null && handling.Kind == RecordKind.Server && !execution.IsSecondHandling && _nodes[node.Site].Parent >= 0 && (node.Facts & NodeFacts.Irregular) == 0)
+                node.Facts |= NodeFacts.CalleeOnly;
+        }
+
+        foreach (var record in execution.Events) PlaceEvent(record, ref node, record.RpcIdText is not { } id || id.Length > node.Length);
+        CloseFork(ref node);
+    }
+
+    int Place(IndexedRecord record, ref Node node)
+    {
+        if (record.IsError) node.Facts |= NodeFacts.Error;
+        node.Span(record.StartMicros, record.EndMicros);
+        PlaceOne(record, _names.Of(record.Service, record.ServiceHash));
+        foreach (var copy in CopiesOf(record)) PlaceCopy(copy, ref node);
+        return 1 + CopiesOf(record).Count;
+    }
+
+    ParentExecutions ParentsOf(int parent)
+    {
+        if (parent < 0) return new ParentExecutions([], _names);
+        var site = _nodes[parent].Site;
+        if (_parents.TryGetValue(site, out var parents)) return parents;
+        var nodes = new List<ParentNode>();
+        for (var node = site; ; node = _nodes[node].Next)
+        {
+            nodes.Add(_unknown.TryGetValue(node, out var unknown) ? unknown : Described(node));
+            if (_nodes[node].Next == 0) break;
+        }
+
+        parents = new ParentExecutions(nodes, _names);
+        _parents.Add(site, parents);
+        return parents;
+    }
+
+    ParentNode Described(int index)
+    {
+        ref readonly var node = ref _nodes[index];
+        var (page, first) = (PageOf(node.First), node.First & (ChainNodes.RecordPageSize - 1));
+        return new ParentNode
+        {
+            Index = index,
+            Execution = node.Execution,
+            Caller = node.Calls == 0 ? null : page[first + node.Shown],
+            CalleeRecords = node.Handlings == 0 ? ArraySegment<IndexedRecord>.Empty : new ArraySegment<IndexedRecord>(page, first + node.Calls, node.Handlings),
+            IsUnknownExecution = false,
+        };
+    }
+
+    /// <summary>The execution of a call that none of its records belongs to, known from below; one for each id at most.</summary>
+    ParentNode UnknownExecution(int parent)
+    {
+        var site = _nodes[parent].Site;
+        var last = site;
+        while (_nodes[last].Next != 0) last = _nodes[last].Next;
+        if (_unknown.TryGetValue(last, out var unknown)) return unknown;
+        _parents.Remove(site); // for those that come later there is one more
+        var index = AddExecution(last);
+        ref var node = ref _nodes[index];
+        node.Parent = _nodes[site].Parent;
+        node.Facts |= NodeFacts.UnknownExecution | NodeFacts.Ambiguous;
+        _nodes[site].IsSiteAmbiguous = true;
+        unknown = new ParentNode { Index = index, Execution = node.Execution, IsUnknownExecution = true, CalleeRecords = ArraySegment<IndexedRecord>.Empty };
+        _unknown.Add(index, unknown);
+        return unknown;
+    }
+
+    // ---- spans, names, counts ----
+
+    CallChain Finish(string traceId)
+    {
+        var order = _nodeCount > _siteCount ? Order() : null;
+        HandUp(order);
+        var sampled = (_any & ChainFacts.IsSampled) != 0 ? FindSampled() : null;
+        var pages = new ChainNodes.Node[(_nodeCount + ChainNodes.PageSize - 1) >> ChainNodes.PageBits][];
+        int placeholders = 0, calleeOnly = 0, foreign = 0, irregular = 0, ambiguous = 0, depth = 0;
+        for (var page = 0; page < pages.Length; page++)
+        {
+            var first = page << ChainNodes.PageBits;
+            var shown = pages[page] = GC.AllocateUninitializedArray<ChainNodes.Node>(Math.Min(ChainNodes.PageSize, _nodeCount - first));
+            for (var i = 0; i < shown.Length; i++)
+            {
+                ref var node = ref _nodes[order is null ? first + i : order[first + i]];
+                Name(ref node);
+                if (sampled is not null && IsSampled(node, sampled)) node.Facts |= NodeFacts.Sampled;
+                if (node.IsPlaceholder)
+                {
+                    if (!_nodes[node.Site].HasRegularChild)
+                    {
+                        node.Facts |= NodeFacts.Foreign;
+                        foreign++;
+                    }
+                    else if ((node.Facts & NodeFacts.Sampled) == 0)
+                    {
+                        placeholders++;
+                    }
+                }
+
+                if (node.Facts != 0)
+                {
+                    if ((node.Facts & (NodeFacts.CalleeOnly | NodeFacts.Sampled)) == NodeFacts.CalleeOnly) calleeOnly++;
+                    if ((node.Facts & NodeFacts.Irregular) != 0) irregular++;
+                }
+
+                if (node.IsSiteAmbiguous) ambiguous++;
+                if (node.Depth > depth) depth = node.Depth;
+                Show(node, ref shown[i]);
+            }
+        }
+
+        // Where nodes stand in another order, their places have changed.
+        var places = order is null ? null : Inverse(order);
+        if (places is not null)
+        {
+            foreach (var page in pages)
+                foreach (ref var shown in page.AsSpan())
+                    if (shown.Parent >= 0) shown.Parent = places[shown.Parent];
+        }
+
+        var recordPages = new IndexedRecord[_filledPages.Count + 1][];
+        _filledPages.CopyTo(recordPages);
+        recordPages[^1] = _page;
+        var nodes = new ChainNodes(pages, _nodeCount, recordPages, _names.ToArray());
+        var (gaps, gapCount) = Gaps(nodes, places, sampled);
+        var hasNodes = _nodeCount > 0;
+        return new CallChain
+        {
+            TraceId = traceId,
+            Nodes = nodes,
+            Gaps = gaps,
+            Services = _services.ToArray(),
+            IsTwins = _twins,
+            HasExecutions = order is not null,
+            RecordCount = _records.Length,
+            DuplicateCount = _duplicates,
+            PlaceholderCount = placeholders,
+            GapCount = gapCount,
+            CalleeOnlyCount = calleeOnly,
+            AmbiguousCount = ambiguous,
+            IrregularCount = irregular,
+            ForeignCount = foreign,
+            ErrorCount = _errors,
+            AlarmCount = _alarms,
+            Depth = depth,
+            Debug = (_any & ChainFacts.IsDebug) != 0,
+            Sampled = (_any & ChainFacts.IsSampled) != 0,
+            Uid = (_any & ChainFacts.HasUid) != 0 ? FirstUid(recordPages) : null,
+            StartMicros = hasNodes ? _start : 0,
+            DurationMicros = hasNodes ? Between(_start, _end) : 0,
+            LastRecordMicros = hasNodes ? _newest : 0,
+        };
+    }
+
+    /// <summary>The nodes in id order, each id's executions one after the other.</summary>
+    int[] Order()
+    {
+        var order = new int[_nodeCount];
+        var count = 0;
+        for (var site = 0; site < _siteCount; site++)
+        {
+            order[count++] = site;
+            for (var next = _nodes[site].Next; next != 0; next = _nodes[next].Next) order[count++] = next;
+        }
+
+        return order;
+    }
+
+    static int[] Inverse(int[] order)
+    {
+        var places = new int[order.Length];
+        for (var i = 0; i < order.Length; i++) places[order[i]] = i;
+        return places;
+    }
+
+    /// <summary>Children stand after their parents: backwards, what is known below is handed up.</summary>
+    void HandUp(int[]? order)
+    {
+        var nodes = _nodes;
+        for (var i = _nodeCount - 1; i >= 0; i--)
+        {
+            ref var node = ref nodes[order is null ? i : order[i]];
+            if (node.CalleeService == 0) node.CalleeService = node.EventService;
+            if (node.Parent < 0) continue;
+            ref var parent = ref nodes[node.Parent];
+            parent.Span(node.SpanStart, node.SpanEnd);
+            if (nodes[parent.Site].IdRecord < 0) nodes[parent.Site].IdRecord = nodes[node.Site].IdRecord;
+
+            // What calls from a scope is what handled the call; the first child that says so wins, being handed up last.
+            if (node.CallerService != 0 && parent.Handlings == 0) parent.CalleeService = node.CallerService;
+        }
+    }
+
+    /// <summary>In id order, so that what is above is known.</summary>
+    void Name(ref Node node)
+    {
+        if (node.CalleeService == 0) node.CalleeService = node.Called;
+        if (node.CallerService == 0) node.CallerService = node.StatedCaller != 0 || node.Parent < 0 ? node.StatedCaller : _nodes[node.Parent].Target;
+        if (node.CalleeService == 0 && (node.Facts & NodeFacts.Fork) != 0) node.CalleeService = node.CallerService;
+        node.Target = node.CalleeService != 0 ? node.CalleeService : node.Peer;
+        if (node.Target == 0 && node.Calls > 0) node.Target = _names.Of(ChainNode.ResourceOf(RecordAt(node.First + node.Shown)));
+        if (node.Calls + node.Handlings == 0) (node.Start, node.Duration) = (node.SpanStart, Between(node.SpanStart, node.SpanEnd));
+    }
+
+    void Show(in Node node, ref ChainNodes.Node shown)
+    {
+        shown.StartMicros = node.Start;
+        shown.Duration = node.Duration;
+        shown.First = node.First;
+        shown.IdRecord = _nodes[node.Site].IdRecord;
+        shown.Calls = node.Calls;
+        shown.Handlings = node.Handlings;
+        shown.Events = node.Events;
+        shown.Shown = node.Shown;
+        shown.Parent = node.Parent;
+        shown.Execution = node.Execution;
+        shown.CallerService = node.CallerService;
+        shown.CalleeService = node.CalleeService;
+        shown.Target = node.Target;
+        shown.GapCount = 0;
+        shown.IdLength = node.Length;
+        shown.Depth = node.Depth;
+        shown.Facts = node.Facts;
+    }
+
+    /// <summary>Absurd clocks may lie further apart than a number can say.</summary>
+    static long Between(long start, long end) => unchecked(end - start) is >= 0 and var micros ? micros : long.MaxValue;
+
+    (ChainGap[] Gaps, long Count) Gaps(ChainNodes nodes, int[]? places, Scope[]? sampled)
+    {
+        if (_gaps.Count == 0) return ([], 0);
+        var gaps = new List<ChainGap>(_gaps.Count);
+        long count = 0;
+        foreach (var (site, from, to) in _gaps)
+        {
+            if (sampled is not null && sampled[site] == Scope.Sampled) continue;
+            ref var scope = ref nodes.At(places is null ? site : places[site]);
+
+            // The top counts once: the placeholder is the missing request.info.
+            var first = from == 1 && scope.Parent < 0 && _nodes[site].IsPlaceholder ? 2 : from;
+            if (first > to) continue;
+            var gap = new ChainGap(nodes[places is null ? site : places[site]], first, to);
+            gaps.Add(gap);
+            if (first == 1 && !_twins && scope.Calls > 0 && scope.Handlings == 0) scope.Facts |= NodeFacts.CalleeMissing;
+            count += gap.Count;
+            scope.GapCount = (uint)Math.Min(scope.GapCount + gap.Count, uint.MaxValue);
+        }
+
+        return ([.. gaps], count);
+    }
+
+    static string? FirstUid(IndexedRecord[][] pages)
+    {
+        foreach (var page in pages)
+            foreach (var record in page)
+                if (record is { HasUid: true }) return record.Record.Uid;
+        return null;
+    }
+
+    // ---- sampling ----
+
+    bool IsSampled(in Node node, Scope[] sampled)
+    {
+        var parent = _nodes[node.Site].Parent;
+        return sampled[parent >= 0 ? _nodes[parent].Site : node.Site] == Scope.Sampled;
+    }
+
+    /// <summary>
+    /// Which scopes leave records out on purpose. A scope with records says so itself; one without any is taken to do as the scopes
+    /// below it do, else as the one above, since the decision travels with the context.
+    /// </summary>
+    Scope[] FindSampled()
+    {
+        var scopes = new Scope[_siteCount];
+        for (var i = 0; i < _siteCount; i++)
+        {
+            ref readonly var site = ref _nodes[i];
+            for (var entry = site.OwnStart; entry < site.OwnEnd; entry++) Note(_entries[entry].IsHandling || site.Parent < 0 ? i : SiteAbove(i), _entries[entry]);
+            for (var entry = site.CalleeStart; entry < site.CalleeEnd; entry++) Note(i, _entries[entry]);
+        }
+
+        var own = (Scope[])scopes.Clone();
+        for (var i = _siteCount - 1; i > 0; i--)
+            if (SiteAbove(i) is >= 0 and var parent && own[parent] == Scope.Unknown && scopes[i] == Scope.Sampled) scopes[parent] = Scope.Sampled;
+        for (var i = 0; i < _siteCount; i++)
+            if (scopes[i] == Scope.Unknown && SiteAbove(i) is >= 0 and var parent) scopes[i] = scopes[parent];
+        return scopes;
+
+        int SiteAbove(int site) => _nodes[site].Parent is >= 0 and var parent ? _nodes[parent].Site : -1;
+
+        void Note(int scope, in ChainEntry entry)
+        {
+            if ((entry.Facts & ChainFacts.IsSampled) != 0) scopes[scope] = Scope.Sampled;
+            else if (scopes[scope] == Scope.Unknown) scopes[scope] = Scope.Whole;
+        }
+    }
+}
