@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Buffers.Binary;
 using System.Buffers.Text;
 using System.Globalization;
+using System.Numerics;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using System.Text;
@@ -224,52 +225,45 @@ sealed class LineWriter
     }
 
     /// <summary>
-    /// Encodes the first <paramref name="chars"/> of a text (a surrogate pair whole) and gives the number of bytes. One pass over sixteen characters at a time, which finds what
-    /// JSON wants escaped and narrows the rest: most texts are ASCII, and parameters are full of quotes.
+    /// Encodes the first <paramref name="chars"/> of a text (a surrogate pair whole) and gives the number of bytes. Sixteen characters at a time are narrowed to bytes and stored; the first one
+    /// among them that JSON wants escaped, or that is not ASCII, is then written over: most texts have few of those, and parameters a quote every few letters.
     /// </summary>
     static int Encode(ReadOnlySpan<char> text, int chars, Span<byte> output, out int taken)
     {
         int from = 0, to = 0;
         while (from < chars)
         {
-            var end = chars;
             if (chars - from >= Vector128<byte>.Count)
             {
-                end = from + Vector128<byte>.Count;
-                var letters = MemoryMarshal.Cast<char, ushort>(text[from..end]);
+                var letters = MemoryMarshal.Cast<char, ushort>(text.Slice(from, Vector128<byte>.Count));
                 // What is no byte becomes 255.
                 var most = Vector128.Create((ushort)byte.MaxValue);
                 var bytes = Vector128.Narrow(Vector128.Min(Vector128.Create(letters), most), Vector128.Min(Vector128.Create(letters[Vector128<ushort>.Count..]), most));
                 // Blank to tilde, without quote and backslash. Below the blank the subtraction wraps around.
                 var odd = Vector128.GreaterThan(bytes - Vector128.Create((byte)' '), Vector128.Create((byte)('~' - ' ')))
                     | Vector128.Equals(bytes, Vector128.Create((byte)'"')) | Vector128.Equals(bytes, Vector128.Create((byte)'\\'));
-                if (odd == Vector128<byte>.Zero)
-                {
-                    bytes.CopyTo(output[to..]);
-                    from = end;
-                    to += Vector128<byte>.Count;
-                    continue;
-                }
+                bytes.CopyTo(output[to..]);
+                var plain = odd == Vector128<byte>.Zero ? Vector128<byte>.Count : BitOperations.TrailingZeroCount(odd.ExtractMostSignificantBits());
+                from += plain;
+                to += plain;
+                if (plain == Vector128<byte>.Count) continue;
             }
 
-            while (from < end)
+            var letter = text[from];
+            if (letter is '"' or '\\')
             {
-                var letter = text[from];
-                if (letter is '"' or '\\')
-                {
-                    output[to++] = (byte)'\\';
-                    output[to++] = (byte)letter;
-                    from++;
-                }
-                else if (letter is >= ' ' and <= '~')
-                {
-                    output[to++] = (byte)letter;
-                    from++;
-                }
-                else
-                {
-                    to += EncodeOdd(text, ref from, output[to..]);
-                }
+                output[to++] = (byte)'\\';
+                output[to++] = (byte)letter;
+                from++;
+            }
+            else if (letter is >= ' ' and <= '~')
+            {
+                output[to++] = (byte)letter;
+                from++;
+            }
+            else
+            {
+                to += EncodeOdd(text, ref from, output[to..]);
             }
         }
 

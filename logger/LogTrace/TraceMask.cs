@@ -11,8 +11,8 @@ using LogTrace.Records;
 namespace LogTrace;
 
 /// <summary>
-/// Takes secrets out of what is about to be written, as <see cref="TraceMaskingOptions"/> says. A text with nothing to mask costs one vectorised search and no allocation; all work is linear in
-/// the text, whatever it contains. Thread-safe.
+/// Takes secrets out of what is about to be written, as <see cref="TraceMaskingOptions"/> says. A text with nothing to mask costs a vectorised search for <c>: = </c>, a look at the name before
+/// each of them, and no allocation; all work is linear in the text, whatever it contains. Thread-safe.
 /// </summary>
 sealed class TraceMask
 {
@@ -31,22 +31,12 @@ sealed class TraceMask
         "credential", "credentials",
     ];
 
-    // What is looked for in texts: a piece of each of them, however it is spelled, that begins with three letters which are rare elsewhere. The search stops to compare at each
-    // three letters of which one begins; at "private" it would stop for every price.
-    static readonly string[] s_secretMarks =
-    [
-        "ssword", "sswd", "pwd", "ssphrase", "ecret", "token", "rization", "okie", "_key", "-key", "ikey", "skey", "ekey", "gkey", "ssion_id", "ssion-id", "ssionid", "edential",
-    ];
-
-    // A text without one of them says nothing of the kind of name=value, scheme://user:password@ or Bearer token.
-    static readonly SearchValues<char> s_separators = SearchValues.Create(":= ");
-
     const string Bearer = "bearer ";
     const string SchemeEnd = "://";
     const int MaxUserInfo = 512;
 
-    // Shorter ones are looked at for separators first: the search for words is dear to begin.
-    const int ShortText = 32;
+    // Shorter ones are words: a bearer of good news.
+    const int MinTokenLength = 8;
 
     // The longest form of an address in IPv6, with room for a port.
     const int MaxAddress = 51;
@@ -60,8 +50,9 @@ sealed class TraceMask
     public static readonly TraceMask None = new(new() { Enabled = false }, []);
 
     readonly bool _isOn;
-    readonly Needles _needles;
-    readonly Name[] _names;
+
+    // By the last letter, in lower case: what a name is compared with. Most names end in a letter that no secret's does, or differ in the letter before it.
+    readonly Name[]?[] _names = new Name[128][];
     readonly string[] _exceptions;
     readonly string[] _literals;
     readonly ulong _hiddenFields;
@@ -93,15 +84,13 @@ sealed class TraceMask
         _literals = [.. literals.Where(literal => literal.Length > 0)];
         _userIdKey = _isOn && options.UserIdKey.Length > 0 ? Encoding.UTF8.GetBytes(options.UserIdKey) : null;
         string[] userIds = _userIdKey is null ? [] : ["uid", "user_id", .. options.UserIdNames];
-        var written = _isOn ? options.Names.Select(name => name.TrimStart('*')).Concat(userIds) : [];
-        _names = !_isOn ? [] :
+        Name[] names = !_isOn ? [] :
         [
             .. userIds.Select(name => new Name(Plain(name), false, Act.Hash)),
             .. s_secrets.Select(name => new Name(Plain(name), true, Act.Hide)),
             .. options.Names.Select(name => new Name(Plain(name), name.StartsWith('*'), Act.Hide)),
         ];
-        string[] marks = _isOn ? [Bearer, SchemeEnd, .. s_secretMarks] : [];
-        _needles = new Needles([.. written.SelectMany(Spellings).Concat(marks).Distinct(StringComparer.OrdinalIgnoreCase)]);
+        foreach (var sameEnd in names.GroupBy(name => name.Text[^1])) _names[sameEnd.Key] = [.. sameEnd];
         _ips = _isOn && options.IpAddresses;
         _cards = _isOn && options.CardNumbers;
         _phones = _isOn && options.PhoneNumbers;
@@ -154,9 +143,7 @@ sealed class TraceMask
             if ((masked ?? text).Contains(literal, StringComparison.Ordinal)) masked = (masked ?? text.ToString()).Replace(literal, Hidden, StringComparison.Ordinal);
         }
 
-        var isPlain = masked is null && text.Length < ShortText && !text.ContainsAny(s_separators);
-        var first = isPlain ? -1 : _needles.FirstIn(masked ?? text);
-        if (first >= 0) masked = MaskNamed(masked ?? text, first) ?? masked;
+        if (_isOn) masked = MaskNamed(masked ?? text) ?? masked;
         if ((_ips || _cards || _phones) && MaskNumbers(masked ?? text) is { } withoutNumbers) masked = withoutNumbers;
         foreach (var pattern in _patterns)
         {
@@ -168,27 +155,26 @@ sealed class TraceMask
 
     static string Plain(string name) => new([.. name.Where(char.IsAsciiLetterOrDigit).Select(char.ToLowerInvariant)]);
 
-    /// <summary>card_holder, card-holder, cardholder: what to look for where case makes no difference.</summary>
-    static IEnumerable<string> Spellings(string name)
-    {
-        var words = Regex.Replace(name, "(?<=[a-z0-9])(?=[A-Z])", "_").Split(['_', '-'], StringSplitOptions.RemoveEmptyEntries);
-        return words.Length == 1 ? words : [string.Concat(words), string.Join('_', words), string.Join('-', words)];
-    }
-
     Act ActFor(ReadOnlySpan<char> name)
     {
-        if (_needles.FirstIn(name) < 0) return Act.Keep;
-        foreach (var exception in _exceptions)
+        name = name.TrimEnd("_-");
+        if (name.IsEmpty || char.ToLowerInvariant(name[^1]) is not (< '\x80' and var last) || _names[last] is not { } known) return Act.Keep;
+        foreach (var candidate in known)
         {
-            if (Matches(name, exception, isEnding: false)) return Act.Keep;
-        }
-
-        foreach (var known in _names)
-        {
-            if (Matches(name, known.Text, known.IsEnding)) return known.Act;
+            if (Matches(name, candidate.Text, candidate.IsEnding)) return IsException(name) ? Act.Keep : candidate.Act;
         }
 
         return Act.Keep;
+    }
+
+    bool IsException(ReadOnlySpan<char> name)
+    {
+        foreach (var exception in _exceptions)
+        {
+            if (Matches(name, exception, isEnding: false)) return true;
+        }
+
+        return false;
     }
 
     static bool Matches(ReadOnlySpan<char> name, string plain, bool isEnding)
@@ -214,15 +200,23 @@ sealed class TraceMask
 
     // ---- names with values ----
 
-    string? MaskNamed(ReadOnlySpan<char> text, int hit)
+    /// <summary>Null when there is nothing to mask.</summary>
+    string? MaskNamed(ReadOnlySpan<char> text)
     {
         StringBuilder? result = null;
         var copied = 0;
         // Everything before it was looked at and is not looked at again: that keeps the whole linear.
         var done = 0;
+        var separator = SeparatorFrom(text, 0);
+        var bearer = BearerFrom(text, 0);
         while (true)
         {
-            var (start, length, replacement) = At(text, hit, ref done);
+            if (separator < done) separator = SeparatorFrom(text, done);
+            if (bearer < done) bearer = BearerFrom(text, done);
+            var hit = Math.Min(separator, bearer);
+            if (hit >= text.Length) break;
+
+            var (start, length, replacement) = hit == bearer ? BearerToken(text, hit, ref done) : At(text, hit, ref done);
             if (replacement is not null)
             {
                 result ??= new StringBuilder(text.Length);
@@ -231,38 +225,51 @@ sealed class TraceMask
             }
 
             if (done <= hit) done = hit + 1;
-            if (done >= text.Length) break;
-            var next = _needles.FirstIn(text[done..]);
-            if (next < 0) break;
-            hit = done + next;
         }
 
         return result?.Append(text[copied..]).ToString();
     }
 
-    /// <summary>What to replace for the needle at <paramref name="hit"/>, if anything; moves <paramref name="done"/> behind what was judged.</summary>
-    (int Start, int Length, string? Replacement) At(ReadOnlySpan<char> text, int hit, ref int done)
+    static int SeparatorFrom(ReadOnlySpan<char> text, int from)
     {
-        var rest = text[hit..];
-        if (rest.StartsWith(SchemeEnd, StringComparison.Ordinal)) return UserInfo(text, hit + SchemeEnd.Length, ref done);
-
-        var start = hit;
-        while (start > done && IsNameCharacter(text[start - 1])) start--;
-        var end = hit;
-        while (end < text.Length && IsNameCharacter(text[end])) end++;
-        if (end == hit) return default;
-        done = end;
-        var act = ActFor(text[start..end]);
-        if (act != Act.Keep) return Value(text, text[start..end], end, act, ref done);
-        return rest.StartsWith(Bearer, StringComparison.OrdinalIgnoreCase) && start == hit ? BearerToken(text, hit + Bearer.Length, ref done) : default;
+        var next = from < text.Length ? text[from..].IndexOfAny(':', '=') : -1;
+        return next < 0 ? text.Length : from + next;
     }
 
-    static (int Start, int Length, string? Replacement) BearerToken(ReadOnlySpan<char> text, int start, ref int done)
+    static int BearerFrom(ReadOnlySpan<char> text, int from)
     {
+        if (text.Length - from < Bearer.Length + MinTokenLength) return text.Length;
+        var next = text[from..].IndexOf(Bearer, StringComparison.OrdinalIgnoreCase);
+        return next < 0 ? text.Length : from + next;
+    }
+
+    /// <summary>What to replace for the <c>:</c> or <c>=</c> at <paramref name="hit"/>, if anything; moves <paramref name="done"/> behind what was judged.</summary>
+    (int Start, int Length, string? Replacement) At(ReadOnlySpan<char> text, int hit, ref int done)
+    {
+        // Back over what Value passes on its way from the name.
+        var end = hit;
+        while (end > done && text[end - 1] is ' ' or '\t') end--;
+        if (end > done && text[end - 1] == ']') end--;
+        if (end > done && text[end - 1] is '"' or '\'')
+        {
+            end--;
+            while (end > done && text[end - 1] == '\\') end--;
+        }
+
+        var start = end;
+        while (start > done && IsNameCharacter(text[start - 1])) start--;
+        var act = ActFor(text[start..end]);
+        if (act != Act.Keep) return Value(text, text[start..end], end, act, ref done);
+        return text[hit..].StartsWith(SchemeEnd, StringComparison.Ordinal) ? UserInfo(text, hit + SchemeEnd.Length, ref done) : default;
+    }
+
+    static (int Start, int Length, string? Replacement) BearerToken(ReadOnlySpan<char> text, int hit, ref int done)
+    {
+        if (hit > done && IsNameCharacter(text[hit - 1])) return default;
+        var start = hit + Bearer.Length;
         var length = text[start..].IndexOfAnyExcept(s_bearerCharacters);
         if (length < 0) length = text.Length - start;
-        // Shorter ones are words: a bearer of good news.
-        if (length < 8) return default;
+        if (length < MinTokenLength) return default;
         done = start + length;
         return (start, length, Hidden);
     }
@@ -510,28 +517,5 @@ sealed class TraceMask
         if (address.AddressFamily == AddressFamily.InterNetwork) bytes[3] = 0;
         else Array.Clear(bytes, 8, 8);
         return $"{new IPAddress(bytes)}{port}";
-    }
-
-    /// <summary>Finds the first of many texts in whatever case: one vectorised search for all of them where there is one (.NET 9), else one for each.</summary>
-    sealed class Needles(string[] texts)
-    {
-#if NET9_0_OR_GREATER
-        readonly SearchValues<string> _texts = SearchValues.Create(texts, StringComparison.OrdinalIgnoreCase);
-
-        public int FirstIn(ReadOnlySpan<char> text) => text.IndexOfAny(_texts);
-#else
-        public int FirstIn(ReadOnlySpan<char> text)
-        {
-            var first = -1;
-            foreach (var needle in texts)
-            {
-                // Only what begins before the first one so far is of interest.
-                var part = first < 0 ? text : text[..Math.Min(text.Length, first + needle.Length - 1)];
-                if (part.IndexOf(needle, StringComparison.OrdinalIgnoreCase) is >= 0 and var at) first = at;
-            }
-
-            return first;
-        }
-#endif
     }
 }
