@@ -10,6 +10,7 @@ namespace LogTrace;
 ref struct ExtraWriter
 {
     const int MaxDepth = 12;
+    const int NumberChars = 64;
 
     readonly LineWriter _line;
     readonly TraceMask _mask;
@@ -49,15 +50,25 @@ ref struct ExtraWriter
         Close(before);
     }
 
+    /// <summary>The same for what was packed.</summary>
+    /// <param name="name">The member.</param>
+    /// <param name="value">Its value.</param>
+    /// <param name="rendered">How it stands in the message without any format; empty when it does not.</param>
+    /// <param name="isClean">Whether texts that stand in the message need not be looked at again.</param>
+    public void Property(PropertyName name, in PackedValue value, ReadOnlySpan<char> rendered, bool isClean)
+    {
+        var before = _line.Length;
+        OpenExtra();
+        _line.Key(name.Key);
+        if (name.IsCovered) WriteCovered(name.Text, value);
+        else Write(value, rendered, isClean);
+        Close(before);
+    }
+
     public readonly void End()
     {
         if (!_isOpen && _leftOut == 0) return;
-        if (!_isOpen)
-        {
-            _line.Key(RecordField.Extra);
-            _line.Begin();
-        }
-
+        OpenExtra();
         if (_leftOut > 0)
         {
             _line.Key("left_out");
@@ -70,14 +81,16 @@ ref struct ExtraWriter
     int Open(string key)
     {
         var before = _line.Length;
-        if (!_isOpen)
-        {
-            _line.Key(RecordField.Extra);
-            _line.Begin();
-        }
-
+        OpenExtra();
         _line.Key(key);
         return before;
+    }
+
+    readonly void OpenExtra()
+    {
+        if (_isOpen) return;
+        _line.Key(RecordField.Extra);
+        _line.Begin();
     }
 
     void Close(int before)
@@ -90,6 +103,39 @@ ref struct ExtraWriter
         else
         {
             _isOpen = true;
+        }
+    }
+
+    readonly void WriteCovered(string name, in PackedValue value)
+    {
+        if (value.Kind == PackedKind.Object) Write(name, value.Object, 0);
+        else Write(_mask.Member(name, value.Kind == PackedKind.Null ? null : value.Text(stackalloc char[NumberChars]).ToString()));
+    }
+
+    readonly void Write(in PackedValue value, ReadOnlySpan<char> rendered, bool isClean)
+    {
+        var written = 0;
+        Span<char> room = stackalloc char[NumberChars];
+        switch (value.Kind)
+        {
+            case PackedKind.Null: _line.Raw("null"u8); break;
+            case PackedKind.False: _line.Raw("false"u8); break;
+            case PackedKind.True: _line.Raw("true"u8); break;
+            case PackedKind.Int32: _line.Number(value.As<int>()); break;
+            case PackedKind.Int64: _line.Number(value.As<long>()); break;
+            // It takes long to find the shortest form of one.
+            case PackedKind.Double when !rendered.IsEmpty && double.IsFinite(value.As<double>()): _line.Plain(rendered); break;
+            case PackedKind.Double: _line.Number(value.As<double>()); break;
+            case PackedKind.Decimal: _line.Number(value.As<decimal>()); break;
+            case PackedKind.Number: _line.Plain(value.Chars); break;
+            case PackedKind.Time when value.As<DateTime>().TryFormat(room, out written, "O", CultureInfo.InvariantCulture): _line.Quoted(room[..written], NumberChars); break;
+            case PackedKind.TimeOffset when value.As<DateTimeOffset>().TryFormat(room, out written, "O", CultureInfo.InvariantCulture): _line.Quoted(room[..written], NumberChars); break;
+            case PackedKind.Object: Write(value.Object, 0); break;
+            default:
+                var text = value.Text(room);
+                if (!(isClean && value.IsText && !rendered.IsEmpty) && _mask.TryText(text, out var masked)) text = masked;
+                _line.Quoted(text, _maxText);
+                break;
         }
     }
 
@@ -168,22 +214,9 @@ ref struct ExtraWriter
             case DateTime time: _line.Quoted(time.ToString("O", CultureInfo.InvariantCulture), 64); break;
             case DateTimeOffset time: _line.Quoted(time.ToString("O", CultureInfo.InvariantCulture), 64); break;
             default:
-                var described = Text(value);
+                var described = EventPacker.Describe(value);
                 _line.Quoted(_mask.TryText(described, out var masked) ? masked : described, _maxText);
                 break;
-        }
-    }
-
-    static string Text(object value)
-    {
-        try
-        {
-            return Convert.ToString(value, CultureInfo.InvariantCulture) ?? "";
-        }
-        catch (Exception exception)
-        {
-            // Somebody's ToString: a log line must not break the request that writes it.
-            return $"({value.GetType().Name}.ToString threw {exception.GetType().Name})";
         }
     }
 }

@@ -19,6 +19,7 @@ sealed class LineWriter
     const int KeptBytes = 256 * 1024;
     const int TextChunk = 1024;
     const int MaxBytesPerChar = 6;
+    const int MaxNameChars = 256;
 
     // With the comma before them: only the first member of an object goes without.
     static readonly byte[][] s_keys = [.. RecordFields.All.Select(field => Encoding.UTF8.GetBytes($",\"{field.WireName}\":"))];
@@ -58,12 +59,28 @@ sealed class LineWriter
 
     public void Key(RecordField field) => Member(s_keys[(int)field]);
 
-    public void Key(string name, int maxChars = 256)
+    public void Key(string name)
     {
         Comma();
-        Quoted(name, maxChars);
+        Quoted(name, MaxNameChars);
         Byte((byte)':');
     }
+
+    /// <summary>A name as <see cref="Key(byte[])"/> takes it.</summary>
+    public static byte[] KeyOf(string name)
+    {
+        var line = Rent();
+        // The writer leaves out the comma after an opened object alone.
+        line.Byte((byte)',');
+        line.Quoted(name, MaxNameChars);
+        line.Byte((byte)':');
+        var key = line.Written.ToArray();
+        Return(line);
+        return key;
+    }
+
+    /// <summary>Writes a name that was encoded before.</summary>
+    public void Key(byte[] withComma) => Member(withComma);
 
     /// <summary>Writes fields that were encoded before.</summary>
     public void Fixed(FixedText text) => Member(text.Json);
@@ -106,7 +123,7 @@ sealed class LineWriter
     }
 
     /// <summary>Writes an id from its parts, so that nobody has to make a string of it.</summary>
-    public void RpcId(string prefix, long number)
+    public void RpcId(ReadOnlySpan<char> prefix, long number)
     {
         Key(RecordField.RpcId);
         Quoted(prefix, prefix.Length);
@@ -161,6 +178,9 @@ sealed class LineWriter
         value.TryFormat(Room(40), out var written, provider: CultureInfo.InvariantCulture);
         _length += written;
     }
+
+    /// <summary>Writes characters of ASCII that need no escape.</summary>
+    public void Plain(ReadOnlySpan<char> ascii) => _length += Encoding.UTF8.GetBytes(ascii, Room(ascii.Length * 3));
 
     public void Raw(ReadOnlySpan<byte> utf8)
     {

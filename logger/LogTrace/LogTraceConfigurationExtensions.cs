@@ -1,7 +1,8 @@
-using LogTrace.Records;
+using System.Runtime.CompilerServices;
 using Serilog;
 using Serilog.Configuration;
 using Serilog.Core;
+using Serilog.Core.Enrichers;
 using Serilog.Events;
 
 namespace LogTrace;
@@ -9,11 +10,15 @@ namespace LogTrace;
 /// <summary>The entry points from Serilog's configuration.</summary>
 public static class LogTraceConfigurationExtensions
 {
-    /// <summary>Adds <c>trace_id</c>, <c>rpc_id</c>, <c>span_id</c>, <c>parent_span_id</c> and <c>debug</c> of the ambient scope to every event.</summary>
+    /// <summary>
+    /// Adds <c>trace_id</c>, <c>rpc_id</c>, <c>span_id</c>, <c>parent_span_id</c> and <c>debug</c> of the ambient scope to every event. Where nobody but one <c>TraceFile</c> sink sees the
+    /// events (no other sink, no filter, no enricher behind this one), they go to it beside the event, which is cheaper.
+    /// </summary>
     public static LoggerConfiguration WithTrace(this LoggerEnrichmentConfiguration enrich)
     {
         ArgumentNullException.ThrowIfNull(enrich);
-        return enrich.With(new TraceEnricher());
+        var enricher = new TraceEnricher();
+        return enricher.Knows(enrich.With(enricher));
     }
 
     /// <summary>
@@ -32,7 +37,8 @@ public static class LogTraceConfigurationExtensions
         ArgumentNullException.ThrowIfNull(configuration);
         ArgumentNullException.ThrowIfNull(logger);
         logger.Levels.ApplyTo(configuration);
-        configuration.Filter.With(new TraceLevelFilter(logger)).Enrich.WithTrace();
+        var enricher = new TraceEnricher();
+        enricher.Knows(configuration.Filter.With(new TraceLevelFilter(logger, enricher)).Enrich.With(enricher));
         return logger.File is null ? configuration : configuration.WriteTo.TraceFile(logger, ownsFile);
     }
 
@@ -71,22 +77,95 @@ public static class LogTraceConfigurationExtensions
         ArgumentNullException.ThrowIfNull(writeTo);
         ArgumentNullException.ThrowIfNull(logger);
         if (logger.File is null) throw new ArgumentException("The logger has no file: set LogTraceOptions.File, or use another sink with a TraceRecordFormatter.", nameof(logger));
-        return writeTo.Sink(new TraceFileSink(logger, owned));
+        var sink = new TraceFileSink(logger, owned);
+        return sink.Knows(writeTo.Sink(sink));
     }
 
+    /// <summary>
+    /// Puts the ids of the ambient scope on each event, unless nobody but our own sink can see the event: then the sink takes them beside it. Four more properties cost a caller
+    /// as much as all the rest of the way to the file.
+    /// </summary>
     sealed class TraceEnricher : ILogEventEnricher
     {
+        LoggerConfiguration? _configuration;
+        volatile Way _way;
+
+        enum Way
+        {
+            Unknown,
+            OnTheEvent,
+            BesideTheEvent,
+        }
+
+        /// <summary>Whether events go without ids to the one sink there is. Known from the first event on: then the configuration is complete.</summary>
+        public bool LeavesOut
+        {
+            get
+            {
+                if (_way == Way.Unknown) _way = _configuration is { } configuration && IsOnlyOurs(configuration) ? Way.BesideTheEvent : Way.OnTheEvent;
+                return _way == Way.BesideTheEvent;
+            }
+        }
+
+        /// <summary>The one of a configuration; null where there is none.</summary>
+        public static TraceEnricher? Of(LoggerConfiguration configuration)
+        {
+            try
+            {
+                return Enrichers(configuration).OfType<TraceEnricher>().FirstOrDefault();
+            }
+            catch (MissingFieldException)
+            {
+                // As said below.
+                return null;
+            }
+        }
+
+        /// <summary>Tells it the configuration that it is part of.</summary>
+        public LoggerConfiguration Knows(LoggerConfiguration configuration) => _configuration = configuration;
+
         public void Enrich(LogEvent logEvent, ILogEventPropertyFactory propertyFactory)
         {
             // A typed record has its own ids; the scope may have moved on since.
-            if (TraceContext.Current is not { } scope || ReferenceEquals(logEvent.MessageTemplate, TraceLogger.RecordTemplate)) return;
+            if (LeavesOut || TraceContext.Current is not { } scope || ReferenceEquals(logEvent.MessageTemplate, TraceLogger.RecordTemplate)) return;
             foreach (var property in scope.LogProperties) logEvent.AddOrUpdateProperty(property);
             logEvent.AddOrUpdateProperty(scope.Stamp.Property);
         }
+
+        // Serilog shows nowhere what a configuration is made of; should a later version of it keep that elsewhere, events get their properties.
+        bool IsOnlyOurs(LoggerConfiguration configuration)
+        {
+            try
+            {
+                return Sinks(configuration) is [TraceFileSink] && AuditSinks(configuration).Count == 0 && Filters(configuration).All(filter => filter is TraceLevelFilter)
+                    // Those before it never saw its properties.
+                    && Enrichers(configuration).Contains(this) && Enrichers(configuration).SkipWhile(enricher => enricher is not TraceEnricher).All(AddsAtMost);
+            }
+            catch (MissingFieldException)
+            {
+                return false;
+            }
+        }
+
+        /// <summary>Enrich.WithProperty and Enrich.FromLogContext look at nothing.</summary>
+        static bool AddsAtMost(ILogEventEnricher enricher) =>
+            enricher is TraceEnricher || enricher.GetType() == typeof(PropertyEnricher) || enricher.GetType().FullName == "Serilog.Context.LogContextEnricher";
+
+        [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_logEventSinks")]
+        static extern ref List<ILogEventSink> Sinks(LoggerConfiguration configuration);
+
+        [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_auditSinks")]
+        static extern ref List<ILogEventSink> AuditSinks(LoggerConfiguration configuration);
+
+        [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_filters")]
+        static extern ref List<ILogEventFilter> Filters(LoggerConfiguration configuration);
+
+        [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_enrichers")]
+        static extern ref List<ILogEventEnricher> Enrichers(LoggerConfiguration configuration);
     }
 
     /// <summary>While a debug request is in flight the levels let everybody's debug events pass; this lets through only those of that request.</summary>
-    sealed class TraceLevelFilter(TraceLogger logger) : ILogEventFilter
+    sealed class TraceLevelFilter(TraceLogger logger, TraceEnricher enricher) : ILogEventFilter
     {
         readonly TraceRecordFormatter? _held = logger.Options.BufferDebugUntilError && logger.File is not null ? new(logger) : null;
 
@@ -96,14 +175,14 @@ public static class LogTraceConfigurationExtensions
             if (TraceContext.Current is not { } scope) return false;
             if (scope.IsDebug) return true;
             // Here, and not in the sink: other sinks of the same logger must not get to see it.
-            if (_held is not null && scope.HeldDebug is { } held && scope.Logger == logger) Hold(logEvent, held);
+            if (_held is not null && scope.HeldDebug is { } held && scope.Logger == logger) Hold(logEvent, enricher.LeavesOut ? scope : null, held);
             return false;
         }
 
-        void Hold(LogEvent logEvent, HeldLines held)
+        void Hold(LogEvent logEvent, TraceContext? scope, HeldLines held)
         {
             var line = LineWriter.Rent();
-            _held!.Format(logEvent, line);
+            _held!.Format(logEvent, scope, line);
             held.Add(line.Written, isError: false);
             LineWriter.Return(line);
         }
@@ -112,12 +191,31 @@ public static class LogTraceConfigurationExtensions
     sealed class TraceFileSink(TraceLogger logger, bool owned) : ILogEventSink, IDisposable
     {
         readonly TraceRecordFormatter _formatter = new(logger);
+        volatile LoggerConfiguration? _configuration;
+        TraceEnricher? _enricher;
+
+        /// <summary>Tells it the configuration that it is part of.</summary>
+        public LoggerConfiguration Knows(LoggerConfiguration configuration) => _configuration = configuration;
 
         public void Emit(LogEvent logEvent)
         {
+            if (_configuration is { } configuration)
+            {
+                // Complete since the first event.
+                _enricher = TraceEnricher.Of(configuration);
+                _configuration = null;
+            }
+
+            if (ReferenceEquals(logEvent.MessageTemplate, TraceLogger.RecordTemplate)) Copy(logEvent);
+            else logger.Deliver(logEvent, _formatter, _enricher is { LeavesOut: true });
+        }
+
+        // A typed record of a service without a file, which came here through Serilog.
+        void Copy(LogEvent logEvent)
+        {
             var line = LineWriter.Rent();
-            _formatter.Format(logEvent, line);
-            logger.Deliver(TraceContext.Current, line.Written, logEvent.Level >= LogEventLevel.Error || logEvent.Exception is not null);
+            _formatter.Format(logEvent, null, line);
+            logger.Deliver(TraceContext.Current, line.Written, logEvent.Level >= LogEventLevel.Error);
             LineWriter.Return(line);
         }
 

@@ -1,11 +1,9 @@
 using System.Globalization;
 using System.Text;
-using Serilog.Events;
-using Serilog.Parsing;
 
 namespace LogTrace;
 
-/// <summary>Renders messages into characters that each thread reuses. Texts stand in them as they are, without the quotes that Serilog puts around them: the value is under extra.</summary>
+/// <summary>Characters of a message, which each thread reuses.</summary>
 sealed class MessageText : TextWriter
 {
     const int KeptChars = 64 * 1024;
@@ -40,13 +38,21 @@ sealed class MessageText : TextWriter
         if (text._chars.Length <= KeptChars) t_idle = text;
     }
 
-    public void Render(LogEvent logEvent, TraceMask mask)
+    /// <summary>False for what is longer than any number.</summary>
+    /// <exception cref="FormatException">The number does not know the format.</exception>
+    public bool TryWrite<T>(T number, string? format)
+        where T : ISpanFormattable
     {
-        foreach (var token in logEvent.MessageTemplate.Tokens)
-        {
-            if (token is TextToken text) Write(text.Text);
-            else if (!TryWrite(token, logEvent, mask)) token.Render(logEvent.Properties, this, CultureInfo.InvariantCulture);
-        }
+        if (!number.TryFormat(Room(MaxNumberChars), out var written, format, CultureInfo.InvariantCulture)) return false;
+        _length += written;
+        return true;
+    }
+
+    /// <summary>Always true.</summary>
+    public bool TryWrite(string text)
+    {
+        Write(text.AsSpan());
+        return true;
     }
 
     public override void Write(char value)
@@ -63,31 +69,6 @@ sealed class MessageText : TextWriter
     {
         buffer.CopyTo(Room(buffer.Length));
         _length += buffer.Length;
-    }
-
-    bool TryWrite(MessageTemplateToken token, LogEvent logEvent, TraceMask mask)
-    {
-        if (token is not PropertyToken property || !logEvent.Properties.TryGetValue(property.PropertyName, out var value)) return false;
-        var scalar = value as ScalarValue;
-        if (mask.Covers(property.PropertyName))
-        {
-            Write(mask.Member(property.PropertyName, scalar?.Value ?? "")?.ToString());
-            return true;
-        }
-
-        if (scalar is null || property is not { Format: null, Alignment: null }) return false;
-        switch (scalar.Value)
-        {
-            case string text:
-                Write(text);
-                return true;
-            case int or long or double or decimal:
-                if (!((ISpanFormattable)scalar.Value).TryFormat(Room(MaxNumberChars), out var written, default, CultureInfo.InvariantCulture)) return false;
-                _length += written;
-                return true;
-            default:
-                return false;
-        }
     }
 
     Span<char> Room(int chars)

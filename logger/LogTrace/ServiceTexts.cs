@@ -44,6 +44,9 @@ sealed class KindTexts(string name, FixedText origin)
     public FixedText Origin { get; } = origin;
 }
 
+/// <summary>What all log lines of one source context have in common.</summary>
+sealed record SourceTexts(string Source, FixedText Origin);
+
 /// <summary>The fields that a service's records have in common, encoded once. Thread-safe.</summary>
 sealed class ServiceTexts
 {
@@ -54,10 +57,10 @@ sealed class ServiceTexts
 
     // In front of it: a service writes a dozen kinds all the time, and comparing a name is cheaper than hashing it. A length that is a power of two.
     readonly KindTexts?[] _recent = new KindTexts?[64];
-    readonly ConcurrentDictionary<string, FixedText> _sourceOrigins = new(StringComparer.Ordinal);
+    readonly ConcurrentDictionary<string, SourceTexts> _sources = new(StringComparer.Ordinal);
+    readonly SourceTexts?[] _recentSources = new SourceTexts?[64];
     readonly LogTraceOptions _options;
     readonly string _serverIp;
-    readonly FixedText _logOrigin;
 
     public ServiceTexts(LogTraceOptions options)
     {
@@ -66,7 +69,6 @@ sealed class ServiceTexts
         Service = new(RecordField.Service, options.Service);
         Version = new(RecordField.Version, $"dotnet-{options.Service}-{options.Version}");
         Pid = new(RecordField.Pid, Environment.ProcessId.ToString(CultureInfo.InvariantCulture));
-        _logOrigin = OriginOf("log");
     }
 
     public FixedText Service { get; }
@@ -92,14 +94,20 @@ sealed class ServiceTexts
         return kind;
     }
 
-    /// <summary>Department, module and address of log lines: the last part of their source context stands for the function.</summary>
-    public FixedText OriginOfSource(string? source)
+    /// <summary>Department, module and address of log lines: the last part of their source context stands for the function. Empty for a line without one.</summary>
+    public FixedText OriginOfSource(ReadOnlySpan<char> source)
     {
-        if (source is null) return _logOrigin;
-        if (_sourceOrigins.TryGetValue(source, out var origin)) return origin;
-        origin = OriginOf(source[(source.LastIndexOfAny(['.', '+']) + 1)..] + "_log");
-        if (_sourceOrigins.Count < MaxKept) _sourceOrigins.TryAdd(source, origin);
-        return origin;
+        ref var recent = ref _recentSources[source.IsEmpty ? 0 : (source.Length ^ (source[source.Length / 2] << 2) ^ (source[^1] << 1)) & (_recentSources.Length - 1)];
+        if (Volatile.Read(ref recent) is { } last && source.SequenceEqual(last.Source)) return last.Origin;
+        var name = source.ToString();
+        if (!_sources.TryGetValue(name, out var known))
+        {
+            known = new SourceTexts(name, OriginOf(name.Length == 0 ? "log" : name[(name.LastIndexOfAny(['.', '+']) + 1)..] + "_log"));
+            if (_sources.Count < MaxKept) _sources.TryAdd(name, known);
+        }
+
+        Volatile.Write(ref recent, known);
+        return known.Origin;
     }
 
     /// <summary>Module is application_module_function_action: what a record is about names the last two.</summary>

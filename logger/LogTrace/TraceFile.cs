@@ -21,7 +21,8 @@ public enum DropReason
 
 /// <summary>
 /// Appends whole lines to files of this process's own, from one thread. Lines wait in one of two buffers while the other is written; when the waiting
-/// one is full, callers wait for a limited time and then drop their line, counted.
+/// one is full, callers wait for a limited time and then drop their line, counted. Log lines that come through Serilog wait there as packed events, at their place among the lines, and
+/// are formatted by the thread that writes.
 /// </summary>
 /// <remarks>
 /// Two buffers, made at the start, instead of a channel of lines: the bound is bytes, a batch is one write, and a line costs a copy instead of an allocation.
@@ -34,6 +35,9 @@ public sealed class TraceFile : IDisposable
     static readonly TimeSpan s_shutdown = TimeSpan.FromMinutes(1);
     static readonly PosixSignal[] s_signals = [PosixSignal.SIGTERM, PosixSignal.SIGINT, PosixSignal.SIGQUIT, PosixSignal.SIGHUP];
     static readonly DropReason[] s_reasons = Enum.GetValues<DropReason>();
+
+    // What packed events become lines in before they are written.
+    const int PieceBytes = 64 * 1024;
 
     readonly TraceFileOptions _options;
     readonly TimeProvider _time;
@@ -49,6 +53,9 @@ public sealed class TraceFile : IDisposable
     // Guarded by _gate.
     byte[] _waiting;
     byte[] _spare;
+    PackedEvent[] _waitingEvents = [];
+    PackedEvent[] _spareEvents = [];
+    int _waitingEventCount;
     int _waitingBytes;
     int _waitingLines;
     long _taken;
@@ -72,6 +79,9 @@ public sealed class TraceFile : IDisposable
 
     readonly long[] _dropped = new long[s_reasons.Length];
     long _written;
+
+    /// <summary>Where among the waiting lines an event stands.</summary>
+    readonly record struct PackedEvent(EventShape Shape, int At, int Length);
 
     /// <summary>Opens the first file.</summary>
     /// <exception cref="LogTraceOptionsException">The options do not hold.</exception>
@@ -138,7 +148,12 @@ public sealed class TraceFile : IDisposable
     /// Queues one line, which must end in its only <c>\n</c>. When the queue is full, does what <see cref="TraceFileOptions.WhenFull"/> says; false means that the line was
     /// dropped and counted. Never throws.
     /// </summary>
-    public bool Append(ReadOnlySpan<byte> line)
+    public bool Append(ReadOnlySpan<byte> line) => Append(line, null);
+
+    /// <summary>The same for what becomes a line on the thread that writes.</summary>
+    /// <param name="line">A packed event, or a line.</param>
+    /// <param name="shape">The shape of the event; null for a line.</param>
+    internal bool Append(ReadOnlySpan<byte> line, EventShape? shape)
     {
         lock (_gate)
         {
@@ -147,6 +162,7 @@ public sealed class TraceFile : IDisposable
             // Longer than a buffer: it comes alone and in a buffer of its own.
             if (line.Length > _waiting.Length) _waiting = new byte[line.Length];
             line.CopyTo(_waiting.AsSpan(_waitingBytes));
+            if (shape is not null) AddEvent(new(shape, _waitingBytes, line.Length));
             var before = _waitingBytes;
             _waitingBytes += line.Length;
             _waitingLines++;
@@ -219,6 +235,12 @@ public sealed class TraceFile : IDisposable
         return true;
     }
 
+    void AddEvent(PackedEvent packed)
+    {
+        if (_waitingEventCount == _waitingEvents.Length) Array.Resize(ref _waitingEvents, Math.Max(256, _waitingEventCount * 2));
+        _waitingEvents[_waitingEventCount++] = packed;
+    }
+
     byte[] NewBuffer() => GC.AllocateUninitializedArray<byte>(_options.QueueBytes / 2);
 
     bool Drop(DropReason reason, long lines)
@@ -256,7 +278,8 @@ public sealed class TraceFile : IDisposable
         while (true)
         {
             byte[] batch;
-            int bytes, lines;
+            PackedEvent[] events;
+            int bytes, lines, eventCount;
             lock (_gate)
             {
                 while (_waitingBytes == 0 && !_closing)
@@ -279,12 +302,14 @@ public sealed class TraceFile : IDisposable
                 lines = _waitingLines;
                 _waiting = _spare;
                 _spare = batch.Length == _options.QueueBytes / 2 ? batch : NewBuffer();
-                _waitingBytes = _waitingLines = 0;
+                (events, eventCount) = (_waitingEvents, _waitingEventCount);
+                (_waitingEvents, _spareEvents) = (_spareEvents, events);
+                _waitingBytes = _waitingLines = _waitingEventCount = 0;
                 Monitor.PulseAll(_gate);
             }
 
             BeforeWrite?.Invoke();
-            var written = WriteOut(batch.AsSpan(0, bytes));
+            var written = eventCount == 0 ? WriteOut(batch.AsSpan(0, bytes)) : WriteOut(batch.AsSpan(0, bytes), events.AsSpan(0, eventCount));
             if (written < lines) Drop(DropReason.Disk, lines - written);
             else ReportDrops();
             lock (_gate)
@@ -293,6 +318,44 @@ public sealed class TraceFile : IDisposable
                 _stalled = false;
                 Monitor.PulseAll(_gate);
             }
+        }
+    }
+
+    /// <summary>Writes lines and what becomes of the events between them, in their order; gives the number of lines written.</summary>
+    int WriteOut(ReadOnlySpan<byte> lines, ReadOnlySpan<PackedEvent> events)
+    {
+        var written = 0;
+        var done = 0;
+        var piece = LineWriter.Rent();
+        foreach (ref readonly var packed in events)
+        {
+            AddLines(lines[done..packed.At]);
+            done = packed.At + packed.Length;
+            packed.Shape.Formatter.Format(lines[packed.At..done], [], packed.Shape, piece);
+            if (piece.Length >= PieceBytes) WritePiece();
+        }
+
+        AddLines(lines[done..]);
+        WritePiece();
+        LineWriter.Return(piece);
+        return written;
+
+        void AddLines(ReadOnlySpan<byte> between)
+        {
+            if (between.Length < PieceBytes)
+            {
+                piece.Raw(between);
+                return;
+            }
+
+            WritePiece();
+            written += WriteOut(between);
+        }
+
+        void WritePiece()
+        {
+            if (piece.Length > 0) written += WriteOut(piece.Written);
+            piece.CutTo(0);
         }
     }
 

@@ -98,8 +98,10 @@ public static class TraceHeaders
         SearchValues.Create("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-");
 
     /// <summary>True for 1 to 128 characters of <c>A-Z a-z 0-9 . _ : -</c>.</summary>
-    public static bool IsValidTraceId(string? text) =>
-        text is { Length: > 0 and <= MaxTraceIdLength } && !text.AsSpan().ContainsAnyExcept(s_traceIdCharacters);
+    public static bool IsValidTraceId(string? text) => IsValidTraceId(text.AsSpan());
+
+    /// <inheritdoc cref="IsValidTraceId(string?)"/>
+    internal static bool IsValidTraceId(ReadOnlySpan<char> text) => text.Length is > 0 and <= MaxTraceIdLength && !text.ContainsAnyExcept(s_traceIdCharacters);
 
     /// <summary>True for an RPCID that a server accepts as its prefix.</summary>
     public static bool IsValidPrefix(string? text) =>

@@ -306,6 +306,35 @@ public sealed class TraceLogger : IDisposable
         }
     }
 
+    /// <summary>
+    /// Writes a log line of the ambient scope. Mostly it waits packed until the file's thread makes it; its caller makes what cannot be packed (values with parts), what is long, so that it
+    /// waits cut to its length, and what is held.
+    /// </summary>
+    /// <param name="logEvent">The line to be.</param>
+    /// <param name="formatter">Makes the line.</param>
+    /// <param name="isBare">Whether the ids of the ambient scope are to be taken beside the event, which has none.</param>
+    internal void Deliver(LogEvent logEvent, TraceRecordFormatter formatter, bool isBare)
+    {
+        var scope = TraceContext.Current;
+        var isOurs = scope?.Logger == this;
+        var isError = logEvent.Level >= LogEventLevel.Error || logEvent.Exception is not null;
+        var packer = EventPacker.Rent();
+        if (!packer.Pack(logEvent, isBare ? scope : null, formatter.Shapes) || (isOurs && scope!.Held is not null))
+        {
+            var line = LineWriter.Rent();
+            formatter.Format(packer.Packed, packer.Objects, packer.Shape, line);
+            Deliver(scope, line.Written, isError);
+            LineWriter.Return(line);
+        }
+        else if (isOurs || !Sampler.HasLimit || isError || Sampler.AdmitsLoose())
+        {
+            if (Sampler.HasLimit) Sampler.Written(1);
+            File!.Append(packer.Packed, packer.Shape);
+        }
+
+        EventPacker.Return(packer);
+    }
+
     internal void Append(ReadOnlySpan<byte> line, int records)
     {
         if (Sampler.HasLimit) Sampler.Written(records);

@@ -116,6 +116,17 @@ sealed class TraceMask
         return TryText(value, out var masked) ? masked : value;
     }
 
+    /// <summary>The same for characters: false when they can be written as they are.</summary>
+    public bool TryField(RecordField field, ReadOnlySpan<char> value, [NotNullWhen(true)] out string? masked)
+    {
+        masked = null;
+        if ((_maskedFields >> (int)field & 1) == 0 || value.IsEmpty) return false;
+        if ((_hiddenFields >> (int)field & 1) != 0) masked = Hidden;
+        else if (field == RecordField.Uid && _userIdKey is not null) masked = Hash(value);
+        else return TryText(value, out masked);
+        return true;
+    }
+
     /// <summary>What may be written for a member of <c>extra</c> or a property; the same object when nothing is masked.</summary>
     public object? Member(string name, object? value)
     {
@@ -133,6 +144,9 @@ sealed class TraceMask
 
     /// <summary>True when nothing of the values under this name may be written as it is.</summary>
     public bool Covers(string name) => ActFor(name) != Act.Keep;
+
+    /// <summary>Whether what needs no masking as part of a text needs none alone: numbers and patterns may look at what is around them.</summary>
+    public bool KnowsParts => !_ips && !_cards && !_phones && _patterns.Length == 0;
 
     /// <summary>False when a text can be written as it is.</summary>
     public bool TryText(ReadOnlySpan<char> text, [NotNullWhen(true)] out string? masked)

@@ -1,10 +1,8 @@
 using System.Buffers;
-using System.Globalization;
 using System.Text;
 using LogTrace.Records;
 using Serilog.Events;
 using Serilog.Formatting;
-using Serilog.Parsing;
 
 namespace LogTrace;
 
@@ -18,8 +16,10 @@ namespace LogTrace;
 /// </remarks>
 public sealed class TraceRecordFormatter : ITextFormatter
 {
-    static readonly string[] s_levelNames = ["Verbose", "Debug", "Information", "Warning", "Error", "Fatal"];
-    static readonly string[] s_names = ["log.trace", "log.debug", "log.info", "log.warning", "log.error", "log.alarm"];
+    static readonly FixedText[] s_levels = [.. new[] { "Verbose", "Debug", "Information", "Warning", "Error", "Fatal" }.Select(name => new FixedText(RecordField.Level, name))];
+    static readonly FixedText[] s_names =
+        [.. new[] { "log.trace", "log.debug", "log.info", "log.warning", "log.error", "log.alarm" }.Select(name => new FixedText(RecordField.Name, name))];
+    static readonly FixedText s_exceptionName = new(RecordField.Name, "log.exception");
 
     readonly TraceLogger _logger;
     readonly int _maxText;
@@ -36,8 +36,11 @@ public sealed class TraceRecordFormatter : ITextFormatter
     {
         ArgumentNullException.ThrowIfNull(logger);
         _logger = logger;
+        Shapes = new EventShapes(this, logger.Mask);
         _maxText = logger.Options.MaxTextLength;
     }
+
+    internal EventShapes Shapes { get; }
 
     /// <inheritdoc/>
     public void Format(LogEvent logEvent, TextWriter output)
@@ -45,7 +48,7 @@ public sealed class TraceRecordFormatter : ITextFormatter
         ArgumentNullException.ThrowIfNull(logEvent);
         ArgumentNullException.ThrowIfNull(output);
         var line = LineWriter.Rent();
-        Format(logEvent, line);
+        Format(logEvent, null, line);
         var utf8 = line.Written;
         var chars = ArrayPool<char>.Shared.Rent(utf8.Length);
         try
@@ -59,14 +62,45 @@ public sealed class TraceRecordFormatter : ITextFormatter
         }
     }
 
-    /// <summary>Writes the line with its line end.</summary>
-    internal void Format(LogEvent logEvent, LineWriter line)
+    /// <summary>Adds the line with its line end. Never throws.</summary>
+    /// <param name="logEvent">What was logged.</param>
+    /// <param name="scope">Whose ids the line gets in place of any that the event has.</param>
+    /// <param name="line">Where to.</param>
+    internal void Format(LogEvent logEvent, TraceContext? scope, LineWriter line)
     {
-        line.Begin();
-        if (ReferenceEquals(logEvent.MessageTemplate, TraceLogger.RecordTemplate)) WriteRecord(logEvent, line);
-        else WriteLog(logEvent, line);
-        line.End();
-        line.LineEnd();
+        if (ReferenceEquals(logEvent.MessageTemplate, TraceLogger.RecordTemplate))
+        {
+            line.Begin();
+            WriteRecord(logEvent, line);
+            line.End();
+            line.LineEnd();
+            return;
+        }
+
+        var packer = EventPacker.Rent();
+        packer.Pack(logEvent, scope, Shapes);
+        Format(packer.Packed, packer.Objects, packer.Shape, line);
+        EventPacker.Return(packer);
+    }
+
+    /// <summary>The same for a packed event.</summary>
+    /// <param name="packed">The event.</param>
+    /// <param name="objects">What could not be packed.</param>
+    /// <param name="shape">The event's shape.</param>
+    /// <param name="line">Where to.</param>
+    internal void Format(ReadOnlySpan<byte> packed, ReadOnlySpan<LogEventPropertyValue?> objects, EventShape shape, LineWriter line)
+    {
+        var start = line.Length;
+        try
+        {
+            WriteLog(packed, objects, shape, line, null);
+        }
+        catch (Exception exception)
+        {
+            // A format that its value does not know, or somebody's code in a value. The line is not lost, and neither a request nor the thread that writes may end by it.
+            line.CutTo(start);
+            WriteLog(packed, objects, shape, line, exception);
+        }
     }
 
     /// <summary>A typed record that went through Serilog: every field is a property.</summary>
@@ -93,122 +127,51 @@ public sealed class TraceRecordFormatter : ITextFormatter
         }
     }
 
-    void WriteLog(LogEvent logEvent, LineWriter line)
+    void WriteLog(ReadOnlySpan<byte> packed, ReadOnlySpan<LogEventPropertyValue?> objects, EventShape shape, LineWriter line, Exception? problem)
     {
-        var level = Math.Clamp((int)logEvent.Level, 0, s_names.Length - 1);
-        var exception = logEvent.Exception;
-        var micros = RecordEntry.Micros(logEvent.Timestamp);
         var texts = _logger.Texts;
-        var own = LiftedFields.Of(logEvent);
-        line.Text(RecordField.Name, exception is null ? s_names[level] : "log.exception", _maxText);
-        line.Text(RecordField.TraceId, own.TraceId, _maxText);
-        line.Text(RecordField.RpcId, own.RpcId, _maxText);
-        line.Number(RecordField.Timestamp, micros / 1_000_000);
-        line.Fixed(texts.OriginOfSource(own.Source));
-        line.Text(RecordField.Action, own.Source ?? "", _maxText);
+        var mask = _logger.Mask;
+        Span<char> room = stackalloc char[64];
+        var reading = new EventReading(packed, objects, shape);
+        var source = reading.Source(room);
+        line.Begin();
+        line.Fixed(reading.HasException ? s_exceptionName : s_names[reading.Level]);
+        reading.WritePlace(line, _maxText);
+        line.Number(RecordField.Timestamp, reading.Micros / 1_000_000);
+        line.Fixed(texts.OriginOfSource(source));
+        line.Text(RecordField.Action, source, _maxText);
         line.Fixed(texts.NoParam);
         line.Fixed(texts.Version);
-        line.Text(RecordField.Code, own.Code ?? exception?.GetType().Name, _maxText);
-        WriteMessage(logEvent, line);
-        line.Text(RecordField.Backtrace, exception is null ? null : _logger.Mask.Field(RecordField.Backtrace, Describe(exception)), _maxText);
-        line.Text(RecordField.Uid, _logger.Mask.Field(RecordField.Uid, own.Uid), _maxText);
-        line.Fixed(texts.Pid);
-        line.Text(RecordField.File, own.File, _maxText);
-        line.Text(RecordField.Line, own.Line, _maxText);
-        if (own.Count < logEvent.Properties.Count) WriteExtra(logEvent, line);
-        line.Fixed(texts.Service);
-        line.Number(RecordField.TimestampUs, micros);
-        line.Text(RecordField.Level, s_levelNames[level], _maxText);
-        if (own.IsDebug) line.Flag(RecordField.Debug, true);
-        if (own.IsSampled) line.Flag(RecordField.Sampled, true);
-        line.Text(RecordField.SpanId, own.SpanId, _maxText);
-        line.Text(RecordField.ParentSpanId, own.ParentSpanId, _maxText);
-    }
-
-    void WriteMessage(LogEvent logEvent, LineWriter line)
-    {
+        reading.WriteCode(line, _maxText);
         var message = MessageText.Rent();
-        message.Render(logEvent, _logger.Mask);
-        line.Text(RecordField.Msg, _logger.Mask.TryText(message.Written, out var masked) ? masked : message.Written, _maxText);
+        if (problem is null) reading.Render(message, mask);
+        else message.Write($"{shape.Template.Text} (formatting it threw {problem.GetType().Name})");
+        var isMasked = mask.TryField(RecordField.Msg, message.Written, out var masked);
+        line.Text(RecordField.Msg, isMasked ? masked : message.Written, _maxText);
+        if (reading.HasException) line.Text(RecordField.Backtrace, mask.TryField(RecordField.Backtrace, reading.ExceptionText, out var text) ? text : reading.ExceptionText, _maxText);
+        if (reading.HasUid)
+        {
+            var uid = reading.Uid(room);
+            line.Text(RecordField.Uid, mask.TryField(RecordField.Uid, uid, out var maskedUid) ? maskedUid : uid, _maxText);
+        }
+
+        line.Fixed(texts.Pid);
+        reading.WriteSourceLine(line, _maxText);
+        if (reading.HasExtra && problem is null)
+        {
+            var extra = ExtraWriter.Begin(line, _logger);
+            reading.WriteExtra(ref extra, message.Written, isClean: !isMasked && mask.KnowsParts);
+            extra.End();
+        }
+
+        line.Fixed(texts.Service);
+        line.Number(RecordField.TimestampUs, reading.Micros);
+        line.Fixed(s_levels[reading.Level]);
+        reading.WriteExecution(line, _maxText);
+        line.End();
+        line.LineEnd();
         MessageText.Return(message);
-    }
-
-    void WriteExtra(LogEvent logEvent, LineWriter line)
-    {
-        var extra = ExtraWriter.Begin(line, _logger);
-        foreach (var (name, value) in LiftedFields.PropertiesOf(logEvent))
-        {
-            if (LiftedFields.TextOf(name, value) is null) extra.Property(name, value);
-        }
-
-        extra.End();
-    }
-
-    static string Describe(Exception exception)
-    {
-        try
-        {
-            return exception.ToString();
-        }
-        catch (Exception inner)
-        {
-            // Somebody's ToString: a log line must not break the request that writes it.
-            return $"{exception.GetType()} (its ToString threw {inner.GetType().Name})";
-        }
-    }
-    /// <summary>The properties of an event that are fields of their own.</summary>
-    struct LiftedFields
-    {
-        public string? TraceId, RpcId, Code, Uid, File, Line, SpanId, ParentSpanId, Source;
-        public bool IsDebug, IsSampled;
-
-        /// <summary>How many there are; all others belong to extra.</summary>
-        public int Count;
-
-        public static LiftedFields Of(LogEvent logEvent)
-        {
-            var fields = new LiftedFields();
-            foreach (var (name, value) in PropertiesOf(logEvent))
-            {
-                if (TextOf(name, value) is not { } text) continue;
-                fields.Count++;
-                switch (name)
-                {
-                    case "trace_id": fields.TraceId = text; break;
-                    case "rpc_id": fields.RpcId = text; break;
-                    case "code": fields.Code = text; break;
-                    case "uid": fields.Uid = text; break;
-                    case "file": fields.File = text; break;
-                    case "line": fields.Line = text; break;
-                    case "debug": fields.IsDebug = true; break;
-                    case "sampled": fields.IsSampled = true; break;
-                    case "span_id": fields.SpanId = text; break;
-                    case "parent_span_id": fields.ParentSpanId = text; break;
-                    case Serilog.Core.Constants.SourceContextPropertyName: fields.Source = text; break;
-                }
-            }
-
-            return fields;
-        }
-
-        /// <summary>The text of a property that is a field of its own; null when it is none or cannot be one, so that it stays in extra.</summary>
-        public static string? TextOf(string name, LogEventPropertyValue value) => name switch
-        {
-            "trace_id" => Scalar(value) is { } text && (value is TraceValue || TraceHeaders.IsValidTraceId(text)) ? text : null,
-            "rpc_id" => Scalar(value) is { } text && (value is TraceValue || Records.RpcId.Check(text) == RpcIdProblem.None) ? text : null,
-            "span_id" or "parent_span_id" => Scalar(value) is { Length: 16 } text && !text.AsSpan().ContainsAnyExcept("0123456789abcdef") ? text : null,
-            "debug" or "sampled" => Scalar(value) is "True" ? "True" : null,
-            "code" or "uid" or "file" or "line" or Serilog.Core.Constants.SourceContextPropertyName => Scalar(value),
-            _ => null,
-        };
-
-        /// <summary>Serilog's own dictionary where it is one: walking it allocates nothing.</summary>
-        public static Dictionary<string, LogEventPropertyValue> PropertiesOf(LogEvent logEvent) =>
-            logEvent.Properties as Dictionary<string, LogEventPropertyValue> ?? logEvent.Properties.ToDictionary();
-
-        static string? Scalar(LogEventPropertyValue value) => value is ScalarValue scalar
-            ? scalar.Value switch { string text => text, int or long or short or bool or Enum => Convert.ToString(scalar.Value, CultureInfo.InvariantCulture), _ => null }
-            : null;
+        reading.Return();
     }
 }
 

@@ -1,0 +1,221 @@
+using System.Globalization;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Serilog.Events;
+
+namespace LogTrace;
+
+/// <summary>What the value of a packed property is.</summary>
+enum PackedKind : byte
+{
+    Null,
+    False,
+    True,
+    Int32,
+    Int64,
+    Double,
+    Decimal,
+    Time,
+    TimeOffset,
+    Span,
+    Guid,
+
+    /// <summary>A number as its text, which JSON reads, too.</summary>
+    Number,
+    Text,
+
+    /// <summary>A text that the enricher took from the scope: known to be right, where one of a user's own may be anything.</summary>
+    Told,
+
+    /// <summary>A constant of an enumeration, by its name.</summary>
+    Word,
+
+    /// <summary>The text of some other object.</summary>
+    Described,
+
+    /// <summary>What cannot be packed, by its place among the objects.</summary>
+    Object,
+}
+
+/// <summary>
+/// Takes from an event all that its line will say, as bytes in memory that each thread reuses. They can wait where objects had better not: the garbage collector copies what waits, other
+/// threads may change it, and nobody knows its size.
+/// </summary>
+sealed class EventPacker
+{
+    const int KeptBytes = 64 * 1024;
+
+    // A line is cut to a length; what is longer than this had better wait as its line.
+    const int MaxWaitingBytes = 32 * 1024;
+
+    [ThreadStatic]
+    static EventPacker? t_idle;
+
+    byte[] _buffer = new byte[4 * 1024];
+    LogEventPropertyValue?[] _objects = [];
+    int _length;
+    int _objectCount;
+
+    public EventShape Shape { get; private set; } = null!;
+
+    public ReadOnlySpan<byte> Packed => _buffer.AsSpan(0, _length);
+
+    /// <summary>What could not be packed.</summary>
+    public ReadOnlySpan<LogEventPropertyValue?> Objects => _objects.AsSpan(0, _objectCount);
+
+    /// <summary>This thread's. Give it back with <see cref="Return"/>.</summary>
+    public static EventPacker Rent()
+    {
+        var packer = t_idle ?? new EventPacker();
+        t_idle = null;
+        return packer;
+    }
+
+    public static void Return(EventPacker packer)
+    {
+        if (packer._objectCount > 0) Array.Clear(packer._objects);
+        if (packer._buffer.Length <= KeptBytes) t_idle = packer;
+    }
+
+    /// <summary>Packs an event, in the order in which <see cref="EventReading"/> takes it apart. False when it had better wait as its line, or the bytes do not say everything.</summary>
+    /// <param name="logEvent">The event.</param>
+    /// <param name="scope">Whose ids the line gets in place of any that the event has: as they are now, since it may hand out more numbers, and end.</param>
+    /// <param name="shapes">Those of the formatter that will make the line.</param>
+    public bool Pack(LogEvent logEvent, TraceContext? scope, EventShapes shapes)
+    {
+        // Serilog's own dictionary, as a rule: walking it allocates nothing.
+        var properties = logEvent.Properties as Dictionary<string, LogEventPropertyValue> ?? logEvent.Properties.ToDictionary();
+        if (shapes.Recent(logEvent.MessageTemplate) is not { } recent || !TryPack(logEvent, scope, recent, properties)) TryPack(logEvent, scope, shapes.Of(logEvent.MessageTemplate, properties), properties);
+        return _objectCount == 0 && Shape.IsKept && _length <= MaxWaitingBytes;
+    }
+
+    bool TryPack(LogEvent logEvent, TraceContext? scope, EventShape shape, Dictionary<string, LogEventPropertyValue> properties)
+    {
+        if (properties.Count != shape.Names.Length) return false;
+        Shape = shape;
+        _length = _objectCount = 0;
+        Put(new EventHead(logEvent, scope));
+        if (scope is not null)
+        {
+            Put(scope.TraceId);
+            Put(scope.Prefix);
+        }
+
+        if (logEvent.Exception is { } exception)
+        {
+            Put(exception.GetType().Name);
+            Put(Describe(exception));
+        }
+
+        var at = 0;
+        foreach (var (key, value) in properties)
+        {
+            if (!shape.IsNext(at, key)) return false;
+            Put(value, shape.IsFormatted[at++]);
+        }
+
+        return true;
+    }
+
+    void Put(LogEventPropertyValue value, bool isFormatted)
+    {
+        if (value is not ScalarValue scalar)
+        {
+            PutObject(value);
+            return;
+        }
+
+        switch (scalar.Value)
+        {
+            case null: Put(PackedKind.Null); break;
+            case string text: Put(value is TraceValue ? PackedKind.Told : PackedKind.Text, text); break;
+            case int number: Put(PackedKind.Int32, number); break;
+            case long number: Put(PackedKind.Int64, number); break;
+            case double number: Put(PackedKind.Double, number); break;
+            case bool flag: Put(flag ? PackedKind.True : PackedKind.False); break;
+            case decimal number: Put(PackedKind.Decimal, number); break;
+            case DateTime time: Put(PackedKind.Time, time); break;
+            case DateTimeOffset time: Put(PackedKind.TimeOffset, time); break;
+            case TimeSpan time: Put(PackedKind.Span, time); break;
+            case Guid id: Put(PackedKind.Guid, id); break;
+            // How it is to be formatted only it knows.
+            case not null when isFormatted: PutObject(value); break;
+            case short or ushort or byte or sbyte or uint: Put(PackedKind.Int64, Convert.ToInt64(scalar.Value, CultureInfo.InvariantCulture)); break;
+            case ulong number: Put(PackedKind.Decimal, (decimal)number); break;
+            case float number: Put(float.IsFinite(number) ? PackedKind.Number : PackedKind.Described, number.ToString(CultureInfo.InvariantCulture)); break;
+            case Enum word: Put(PackedKind.Word, word.ToString()); break;
+            // Whatever it is may change later.
+            default: Put(PackedKind.Described, Describe(scalar.Value)); break;
+        }
+    }
+
+    void PutObject(LogEventPropertyValue value)
+    {
+        if (_objectCount == _objects.Length) Array.Resize(ref _objects, Math.Max(4, _objectCount * 2));
+        Put(PackedKind.Object, _objectCount);
+        _objects[_objectCount++] = value;
+    }
+
+    void Put(PackedKind kind, string text)
+    {
+        Put(kind);
+        Put(text);
+    }
+
+    void Put<T>(PackedKind kind, T value)
+        where T : unmanaged
+    {
+        Put(kind);
+        Put(value);
+    }
+
+    void Put(string text)
+    {
+        Put(text.Length);
+        var bytes = MemoryMarshal.AsBytes(text.AsSpan());
+        bytes.CopyTo(Room(bytes.Length));
+        _length += bytes.Length;
+    }
+
+    void Put<T>(T value)
+        where T : unmanaged
+    {
+        MemoryMarshal.Write(Room(Unsafe.SizeOf<T>()), in value);
+        _length += Unsafe.SizeOf<T>();
+    }
+
+    Span<byte> Room(int bytes)
+    {
+        if (_buffer.Length - _length < bytes) Array.Resize(ref _buffer, Math.Max(_buffer.Length * 2, _length + bytes));
+        return _buffer.AsSpan(_length);
+    }
+
+    public static string Describe(object value)
+    {
+        try
+        {
+            return Convert.ToString(value, CultureInfo.InvariantCulture) ?? "";
+        }
+        catch (Exception exception)
+        {
+            // Somebody's ToString: a log line must not break the request that writes it.
+            return $"({value.GetType().Name}.ToString threw {exception.GetType().Name})";
+        }
+    }
+}
+
+/// <summary>What every packed event begins with.</summary>
+readonly struct EventHead(LogEvent logEvent, TraceContext? scope)
+{
+    public readonly long Micros = RecordEntry.Micros(logEvent.Timestamp);
+    public readonly long Number = scope?.LastNumber ?? 0;
+    public readonly ulong Span = scope?.SpanNumber ?? 0;
+
+    /// <summary>0 at the top of a trace.</summary>
+    public readonly ulong ParentSpan = scope?.ParentSpanNumber ?? 0;
+    public readonly byte Level = (byte)Math.Clamp((int)logEvent.Level, (int)LogEventLevel.Verbose, (int)LogEventLevel.Fatal);
+    public readonly bool HasScope = scope is not null;
+    public readonly bool IsDebug = scope is { IsDebug: true };
+    public readonly bool IsSampled = scope?.Held is not null;
+    public readonly bool HasException = logEvent.Exception is not null;
+}
