@@ -18,7 +18,7 @@ enum TailResult
 }
 
 /// <summary>A line that is not sent. Only its beginning is kept, however long it is.</summary>
-readonly record struct SetAsideLine(long Offset, byte[] Head, string Reason);
+readonly record struct SetAsideLine(long Offset, byte[] Head, long Length, string Reason);
 
 /// <summary>What one look took from one file. The file's acknowledged offset moves over it as a whole, or not at all.</summary>
 sealed record ReadSpan(FileTailer Tailer, SourceFile Source, long Start, long End, UInt128 Marker)
@@ -51,6 +51,7 @@ sealed class FileTailer : IDisposable
     const int KeptHeadBytes = 1024;
 
     readonly int _maxLineBytes;
+    readonly LineFormat _format;
     SafeFileHandle? _handle;
     SourceFile? _source;
     long _readOffset;
@@ -76,7 +77,7 @@ sealed class FileTailer : IDisposable
         public long Searched { get; set; } = start;
     }
 
-    public FileTailer(FileKey key, long birthNanos, string path, string matchedPath, int generation, int maxLineBytes)
+    public FileTailer(FileKey key, long birthNanos, string path, string matchedPath, int generation, int maxLineBytes, LineFormat format = LineFormat.Plain)
     {
         Key = key;
         BirthNanos = birthNanos;
@@ -84,6 +85,7 @@ sealed class FileTailer : IDisposable
         MatchedPath = matchedPath;
         Generation = generation;
         _maxLineBytes = maxLineBytes;
+        _format = format;
         AckedMarker = _readMarker = HeadHash = FileIdentity.Hash([]);
     }
 
@@ -154,8 +156,8 @@ sealed class FileTailer : IDisposable
     public long TornBytes => IsAtEnd ? Math.Max(0, Size - _readOffset) : 0;
 
     /// <summary>A tailer that goes on where a checkpoint says.</summary>
-    public static FileTailer Restore(CheckpointEntry entry, int maxLineBytes) =>
-        new(new FileKey(entry.Device, entry.Inode), entry.BirthNanos, entry.Path, entry.MatchedPath, entry.Generation, maxLineBytes)
+    public static FileTailer Restore(CheckpointEntry entry, int maxLineBytes, LineFormat format = LineFormat.Plain) =>
+        new(new FileKey(entry.Device, entry.Inode), entry.BirthNanos, entry.Path, entry.MatchedPath, entry.Generation, maxLineBytes, format)
         {
             FileId = entry.FileId,
             AckedOffset = entry.Offset,
@@ -176,7 +178,7 @@ sealed class FileTailer : IDisposable
     /// offset, or at <paramref name="offset"/> when the copy is shorter than that.
     /// </summary>
     public FileTailer CopyAt(FoundFile copy, long offset, UInt128 marker) =>
-        new(copy.Status.Key, copy.Status.BirthNanos, copy.Path, copy.MatchedPath, Generation, _maxLineBytes)
+        new(copy.Status.Key, copy.Status.BirthNanos, copy.Path, copy.MatchedPath, Generation, _maxLineBytes, _format)
         {
             FileId = FileId,
             AckedOffset = offset,
@@ -309,9 +311,11 @@ sealed class FileTailer : IDisposable
     /// <param name="hostId">Names this machine in the records' ids.</param>
     /// <param name="nowTicks">Now.</param>
     /// <param name="span">What was taken; null when no line ended.</param>
-    public TailResult Read(RecordBatch batch, byte[] buffer, int batchBytes, string hostId, long nowTicks, out ReadSpan? span)
+    /// <param name="before">A file that ends with parts of a line whose rest is at the start of this one; what is taken of it is <paramref name="spanBefore"/>.</param>
+    /// <param name="spanBefore">The rest of the file before; null when it was left alone.</param>
+    public TailResult Read(RecordBatch batch, byte[] buffer, int batchBytes, string hostId, long nowTicks, out ReadSpan? span, FileTailer? before, out ReadSpan? spanBefore)
     {
-        span = null;
+        span = spanBefore = null;
         var status = FileStatus.OfHandle(_handle!);
         // The size before is kept: it says how much was there and was not read.
         if (status.Size < _readOffset) return TailResult.Truncated;
@@ -339,7 +343,8 @@ sealed class FileTailer : IDisposable
 
         var lines = new LineTally();
         var at = markerLength;
-        while (at < got && batch.Bytes < batchBytes)
+        if (_format != LineFormat.Plain) at = TakeContainerLines(batch, buffer.AsSpan(0, got), at, from, batchBytes, from + got < status.Size, hostId, ref lines, before, out spanBefore);
+        while (_format == LineFormat.Plain && at < got && batch.Bytes < batchBytes)
         {
             var length = buffer.AsSpan(at, got - at).IndexOf((byte)'\n');
             if (length < 0) break;
@@ -359,7 +364,158 @@ sealed class FileTailer : IDisposable
     }
 
     /// <summary>A buffer that holds any line that is sent, its line end, and the bytes before it.</summary>
-    public static int BufferBytes(int maxLineBytes) => Math.Max(256 * 1024, maxLineBytes + 2) + FileIdentity.MaxMarkerBytes;
+    public static int BufferBytes(int maxLineBytes, LineFormat format = LineFormat.Plain) =>
+        // What is around the parts of a line, and before each of its quotes.
+        Math.Max(256 * 1024, format == LineFormat.Plain ? maxLineBytes + 2 : maxLineBytes * 2) + FileIdentity.MaxMarkerBytes;
+
+    /// <summary>Whether nothing was read of it yet, so that it may begin with the rest of a line of the file before it.</summary>
+    public bool MayContinue => _format != LineFormat.Plain && _readOffset == 0;
+
+    /// <summary>Takes what no more follows of: a read brings the parts of lines that will never end.</summary>
+    public void Conclude()
+    {
+        TakesUnfinishedEnd = true;
+        if (_format != LineFormat.Plain) _hasMore = true;
+    }
+
+    // Up to the last place where no line of either stream is open: the offset cannot move past a part of a line, nor lines be sent that would be read again.
+    int TakeContainerLines(RecordBatch batch, ReadOnlySpan<byte> buffer, int at, long from, int batchBytes, bool isMore, string hostId, ref LineTally lines, FileTailer? before, out ReadSpan? spanBefore)
+    {
+        spanBefore = null;
+        var rest = before is null ? [] : before.OpenEnd();
+        var (outIsOpen, errorIsOpen) = (false, false);
+        for (var p = 0; p < rest.Length;) Look(rest, ref p, ref outIsOpen, ref errorIsOpen);
+        var (end, commit) = (at, at);
+        while (end < buffer.Length && batch.Bytes + (commit - at) < batchBytes)
+        {
+            if (!Look(buffer, ref end, ref outIsOpen, ref errorIsOpen)) break;
+            if (!outIsOpen && !errorIsOpen) commit = end;
+        }
+
+        // Longer than any line that is sent, or never to be finished.
+        var isTooLong = commit == at && isMore && end > at && buffer.Length - at > _maxLineBytes;
+        if (isTooLong || TakesUnfinishedEnd) commit = end;
+        if (commit == at) return at;
+
+        var (open, openError) = (new OpenLine(), new OpenLine());
+        if (rest.Length > 0)
+        {
+            var linesBefore = new LineTally();
+            before!.Emit(batch, rest, 0, rest.Length, before._readOffset, hostId, ref linesBefore, ref linesBefore, open, openError);
+            open.Carry();
+            openError.Carry();
+            Emit(batch, buffer, at, commit, from + at, hostId, ref lines, ref linesBefore, open, openError);
+            // Only a line that is open here can still be unfinished: what was open before was finished, or this is the end of everything.
+            Finish(isTooLong, ref lines, ref linesBefore);
+            if (before.MarkerAtEnd() is { } marker) spanBefore = before.Take(before.Size, marker, hostId, linesBefore);
+        }
+        else
+        {
+            Emit(batch, buffer, at, commit, from + at, hostId, ref lines, ref lines, open, openError);
+            Finish(isTooLong, ref lines, ref lines);
+        }
+
+        return commit;
+
+        void Finish(bool tooLong, ref LineTally lines, ref LineTally linesBefore)
+        {
+            foreach (var line in (OpenLine[])[open, openError])
+            {
+                if (line.IsOpen) TakeJoined(batch, line, ref lines, ref linesBefore, tooLong);
+            }
+        }
+    }
+
+    UInt128? MarkerAtEnd() => MarkerAt(_handle!, Size);
+
+    /// <summary>The lines at its end of which more must follow; empty when there are none, or when its very last line is torn.</summary>
+    byte[] OpenEnd()
+    {
+        if (_handle is null || TornBytes is 0 or > int.MaxValue || TornBytes > BufferBytes(_maxLineBytes, _format)) return [];
+        var rest = new byte[TornBytes];
+        return ReadAt(_handle, rest, _readOffset) == rest.Length && rest[^1] == '\n' ? rest : [];
+    }
+
+    bool Look(ReadOnlySpan<byte> buffer, ref int at, ref bool outIsOpen, ref bool errorIsOpen)
+    {
+        var length = buffer[at..].IndexOf((byte)'\n');
+        if (length < 0) return false;
+        var piece = ContainerFormat.Read(_format, buffer.Slice(at, length), null);
+        if (piece is { IsWrapped: true, IsError: true }) errorIsOpen = piece.IsPart;
+        else if (piece.IsWrapped) outIsOpen = piece.IsPart;
+        at += length + 1;
+        return true;
+    }
+
+    void Emit(RecordBatch batch, ReadOnlySpan<byte> buffer, int at, int end, long offset, string hostId, ref LineTally lines, ref LineTally linesBefore, OpenLine open, OpenLine openError)
+    {
+        var single = new System.Buffers.ArrayBufferWriter<byte>();
+        for (int length; at < end; at += length + 1, offset += length + 1)
+        {
+            length = buffer[at..].IndexOf((byte)'\n');
+            var raw = buffer.Slice(at, length);
+            var piece = ContainerFormat.Read(_format, raw, null);
+            if (!piece.IsWrapped)
+            {
+                TakeLine(batch, raw, offset, hostId, ref lines);
+                continue;
+            }
+
+            if (FileId is null) FixFileId(raw);
+            var line = piece.IsError ? openError : open;
+            if (raw[0] == 0) lines.NulBytes += raw.IndexOfAnyExcept((byte)0);
+            if (!line.IsOpen && !piece.IsPart)
+            {
+                single.ResetWrittenCount();
+                ContainerFormat.Read(_format, raw, single);
+                TakeContent(batch, single.WrittenSpan, SourceFor(hostId), offset, length + 1, ref lines, false);
+                continue;
+            }
+
+            line.Add(SourceFor(hostId), offset, length + 1);
+            ContainerFormat.Read(_format, raw, line.Content);
+            if (!piece.IsPart) TakeJoined(batch, line, ref lines, ref linesBefore, false);
+        }
+    }
+
+    void TakeJoined(RecordBatch batch, OpenLine line, ref LineTally lines, ref LineTally linesBefore, bool isTooLong)
+    {
+        if (line.BytesBefore == 0)
+        {
+            TakeContent(batch, line.Content.WrittenSpan, line.Source!, line.Offset, line.Bytes, ref lines, isTooLong);
+        }
+        else
+        {
+            // It is a line of the file in which it began; what of it is here counts as the same.
+            var shipped = linesBefore.ShippedLines;
+            TakeContent(batch, line.Content.WrittenSpan, line.Source!, line.Offset, line.BytesBefore, ref linesBefore, isTooLong);
+            if (linesBefore.ShippedLines > shipped) lines.ShippedBytes += line.Bytes;
+        }
+
+        line.Close();
+    }
+
+    void TakeContent(RecordBatch batch, ReadOnlySpan<byte> content, SourceFile source, long offset, long bytes, ref LineTally lines, bool isTooLong)
+    {
+        lines.Lines++;
+        if (content.Length > 0 && content[^1] == '\r') content = content[..^1];
+        if (content.Length > _maxLineBytes || isTooLong)
+        {
+            SetAside(ref lines, offset, content.Length, content);
+        }
+        else if (content.IsEmpty)
+        {
+            lines.BlankLines++;
+            lines.BlankBytes += bytes;
+        }
+        else
+        {
+            if (!RecordCodec.TryReadTraceId(content, out var keyStart, out var keyLength)) keyStart = keyLength = 0;
+            batch.Add(content, source, offset, keyStart, keyLength);
+            lines.ShippedLines++;
+            lines.ShippedBytes += bytes;
+        }
+    }
 
     // Memory stays bounded whatever the length: the end is searched block by block, and only then it is known what the line is.
     TailResult ReadLongLine(RecordBatch batch, byte[] buffer, long size, string hostId, out ReadSpan? span)
@@ -420,7 +576,7 @@ sealed class FileTailer : IDisposable
         FixFileId(head);
         _longLine = null;
         var lines = new LineTally { Lines = 1 };
-        lines.SetAside.Add(new SetAsideLine(_readOffset, head, $"the file was deleted before this line ended; {end - _readOffset:N0} bytes of it had been written"));
+        lines.SetAside.Add(new SetAsideLine(_readOffset, head, end - _readOffset, $"the file was deleted before this line ended; {end - _readOffset:N0} bytes of it had been written"));
         return Take(end, marker, hostId, lines);
     }
 
@@ -485,6 +641,7 @@ sealed class FileTailer : IDisposable
         lines.SetAside.Add(new SetAsideLine(
             offset,
             content[..Math.Min(content.Length, KeptHeadBytes)].ToArray(),
+            length,
             $"the line is {length:N0} bytes long, more than Shipper:MaxLineBytes ({_maxLineBytes:N0}); its first {Math.Min(content.Length, KeptHeadBytes):N0} bytes are kept here, the rest is in the file"));
     }
 

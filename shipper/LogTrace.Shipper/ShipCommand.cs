@@ -29,11 +29,13 @@ public static class ShipCommand
         var topic = new Option<string?>("--topic") { HelpName = "NAME", Description = "Topic of the records (default logtrace.records)." };
         var data = new Option<string?>("--data") { HelpName = "DIR", Description = "Directory that keeps how far every file is (default logtrace-data)." };
         var exclude = new Option<string[]>("--exclude") { HelpName = "PATTERN", Description = "Files to leave out, as a pattern of a name or path; may be repeated." };
+        var format = new Option<string?>("--format") { HelpName = "FORMAT", Description = "plain, cri (Kubernetes) or docker (json-file): what stands around each line (default plain)." };
         var listen = new Option<string?>("--listen") { HelpName = "ADDRESS:PORT", Description = "Serve /metrics (Prometheus), /healthz, /readyz and / (one line) there, such as 127.0.0.1:9470 (default: nowhere)." };
         var once = new Option<bool>("--once") { Description = "End when everything that is there is shipped; exit 0 only if the counts balance." };
+        var replay = new Option<string?>("--replay") { HelpName = "FILE", Description = "Send the lines of a dead letter (dead-letter.jsonl of ship or index) again, with the positions they had, and end; exit 0 only if all were sent. The file stays." };
         var config = new Option<string?>("--config") { HelpName = "FILE", Description = "Configuration file (default shipper.json in the current directory, if there)." };
         command.Description = "Ship log files to Kafka: every whole line, at least once, going on where the last run stopped.";
-        foreach (var symbol in (Symbol[])[patterns, kafka, topic, data, exclude, listen, once, config])
+        foreach (var symbol in (Symbol[])[patterns, kafka, topic, data, exclude, format, listen, once, replay, config])
         {
             if (symbol is Argument argument) command.Arguments.Add(argument);
             else command.Options.Add((Option)symbol);
@@ -48,6 +50,7 @@ public static class ShipCommand
                     new("Kafka:Brokers", parsed.GetValue(kafka)),
                     new("Kafka:Topic", parsed.GetValue(topic)),
                     new("Shipper:DataDirectory", parsed.GetValue(data)),
+                    new("Shipper:Format", parsed.GetValue(format)),
                     new("Shipper:Listen", parsed.GetValue(listen)),
                     new("Shipper:Once", parsed.GetValue(once) ? "true" : null),
                 ]);
@@ -56,6 +59,12 @@ public static class ShipCommand
                 if (parsed.GetValue(patterns) is { Length: > 0 } paths) options = options with { Paths = paths };
                 if (parsed.GetValue(exclude) is { Length: > 0 } excludes) options = options with { Exclude = excludes };
                 var kafkaOptions = settings.Section<KafkaOptions>("Kafka");
+                if (parsed.GetValue(replay) is { } letters)
+                {
+                    Settings.Check(kafkaOptions.Validate());
+                    return await ReplayAsync(letters, kafkaOptions).ConfigureAwait(false);
+                }
+
                 Settings.Check(options.Validate(), kafkaOptions.Validate());
                 return await ShipAsync(options, kafkaOptions).ConfigureAwait(false);
             }
@@ -64,7 +73,7 @@ public static class ShipCommand
                 await Console.Error.WriteLineAsync(e.Message).ConfigureAwait(false);
                 return 2;
             }
-            catch (Exception e) when (e is ShipperStateException or ArgumentException or IOException or UnauthorizedAccessException or InvalidOperationException or DllNotFoundException)
+            catch (Exception e) when (e is ShipperStateException or ArgumentException or IOException or InvalidDataException or UnauthorizedAccessException or InvalidOperationException or DllNotFoundException)
             {
                 await Console.Error.WriteLineAsync($"failed: {e.Message}").ConfigureAwait(false);
                 return 1;
@@ -91,7 +100,8 @@ public static class ShipCommand
             .AddConsole(console => console.LogToStandardErrorThreshold = LogLevel.Trace));
         var logger = logs.CreateLogger<ShipperPipeline>();
         await using var writer = new KafkaWriter(kafka, logger.TransportSays);
-        using var pipeline = new ShipperPipeline(options, writer, logger);
+        using var deadTopic = kafka.DeadTopic.Length > 0 ? new DeadLetterTopic(kafka) : null;
+        using var pipeline = new ShipperPipeline(options, writer, logger, deadTopic: deadTopic);
         using var status = options.Listen is { } address ? StatusEndpoint.Start(address, pipeline.Snapshot, () => writer.Statistics, logger) : null;
         try
         {
@@ -113,6 +123,33 @@ public static class ShipCommand
         }
 
         return options.Once ? PrintBalance(pipeline.Snapshot(), stop.IsCancellationRequested) : 0;
+    }
+
+    static async Task<int> ReplayAsync(string path, KafkaOptions kafka)
+    {
+        using var stop = new CancellationTokenSource();
+        void OnSignal(PosixSignalContext signal)
+        {
+            signal.Cancel = true;
+            stop.Cancel();
+        }
+
+        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal);
+        using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, OnSignal);
+        if (!File.Exists(path)) throw new SettingsException($"--replay: there is no file {Path.GetFullPath(path)}.");
+        await using var writer = new KafkaWriter(kafka, Console.Error.WriteLine);
+        try
+        {
+            await KafkaTopic.WaitUntilThereAsync(kafka, Console.Error.WriteLine, stop.Token).ConfigureAwait(false);
+            var counts = await new Replay(writer, Console.Error.WriteLine).RunAsync(path, stop.Token).ConfigureAwait(false);
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{counts.Letters} lines = sent {counts.Sent} + refused {counts.Refused} + not kept whole {counts.Partial}"));
+            return counts.Sent == counts.Letters ? 0 : 1;
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            await Console.Error.WriteLineAsync("Stopped before everything was sent; the whole file can be sent again.").ConfigureAwait(false);
+            return 1;
+        }
     }
 
     /// <summary>Prints the balance of a run with <c>--once</c> and says what stays for the next start.</summary>

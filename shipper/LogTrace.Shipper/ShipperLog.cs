@@ -79,4 +79,7 @@ static partial class ShipperLog
 
     [LoggerMessage(28, LogLevel.Warning, "Shipper:MaxOpenFiles is {Wanted}, but this process may open so few files that {Possible} are held open; raise its limit (ulimit -n, LimitNOFILE)")]
     public static partial void FewDescriptors(this ILogger logger, int wanted, int possible);
+
+    [LoggerMessage(29, LogLevel.Information, "{Status}")]
+    public static partial void Status(this ILogger logger, string status);
 }

@@ -52,6 +52,9 @@ public sealed record FileProgress(string Path, UInt128? FileId, long Acknowledge
     /// <summary>For how long the oldest line that is not safe has been known; 0 when there is none.</summary>
     public TimeSpan OldestUnacknowledged { get; init; }
 
+    /// <summary>Its last name is gone; it is read to its end through the open file.</summary>
+    public bool IsDeleted { get; init; }
+
     /// <summary>Bytes written and not yet safe.</summary>
     public long LagBytes => Math.Max(0, SizeBytes - AcknowledgedOffset);
 }

@@ -22,6 +22,11 @@ public sealed record ShipperOptions
     /// </summary>
     public string HostId { get; init; } = FileIdentity.DefaultHostId();
 
+    /// <summary>
+    /// plain, or what a container runtime wraps around every line: cri (Kubernetes: /var/log/pods/*/*/*.log) or docker (json-file). Parts of a line are joined, also over a rotation. Default plain.
+    /// </summary>
+    public LineFormat Format { get; init; }
+
     /// <summary>Longer lines are set aside. 1,024 to 16,777,216 bytes, default 1,048,576.</summary>
     public int MaxLineBytes { get; init; } = 1 << 20;
 
@@ -72,6 +77,9 @@ public sealed record ShipperOptions
     /// </summary>
     public string? Listen { get; init; }
 
+    /// <summary>How often a line about the course of things is logged, if anything went on or nothing gets on. 0 for never, else 1 s to 1 day. Default 1 minute.</summary>
+    public TimeSpan StatusInterval { get; init; } = TimeSpan.FromMinutes(1);
+
     /// <summary>End when everything that is there is safe on the other side. Default false: go on until stopped.</summary>
     public bool Once { get; init; }
 
@@ -104,6 +112,7 @@ public sealed record ShipperOptions
         Lasts("StopLimit", StopLimit, TimeSpan.Zero, TimeSpan.FromMinutes(10));
         Lasts("DeletedGrace", DeletedGrace, TimeSpan.Zero, TimeSpan.FromDays(1));
         Lasts("CopyGrace", CopyGrace, TimeSpan.Zero, TimeSpan.FromHours(1));
+        if (StatusInterval != TimeSpan.Zero) Lasts("StatusInterval", StatusInterval, TimeSpan.FromSeconds(1), TimeSpan.FromDays(1));
         Lasts("ForgetAfter", ForgetAfter, TimeSpan.FromMinutes(1), TimeSpan.FromDays(3650));
         return problems;
 

@@ -30,6 +30,7 @@ public sealed class ShipperPipeline : IDisposable
     readonly IRecordWriter _writer;
     readonly ILogger _logger;
     readonly TimeProvider _time;
+    readonly DeadLetterTopic? _deadTopic;
     readonly ShipperMetrics _metrics;
     readonly Backoff _backoff = new();
     readonly CancellationTokenSource _leave = new();
@@ -48,6 +49,8 @@ public sealed class ShipperPipeline : IDisposable
     int _lastBatchBytes;
     long _searchStarted;
     long _nextSearch;
+    long _nextStatus;
+    ShipperCounts? _saidCounts;
 
     TransportUnavailableException? _failure;
     string? _lastFailure;
@@ -67,14 +70,16 @@ public sealed class ShipperPipeline : IDisposable
     /// <param name="writer">The way to the indexer.</param>
     /// <param name="logger">Takes few lines: changes of state, never records.</param>
     /// <param name="time">The clock; the system's by default.</param>
+    /// <param name="deadTopic">Gets what is set aside, too; stays the caller's. Default none.</param>
     /// <exception cref="ArgumentException">The options do not validate; the message has all problems.</exception>
-    public ShipperPipeline(ShipperOptions options, IRecordWriter writer, ILogger<ShipperPipeline> logger, TimeProvider? time = null)
+    public ShipperPipeline(ShipperOptions options, IRecordWriter writer, ILogger<ShipperPipeline> logger, TimeProvider? time = null, DeadLetterTopic? deadTopic = null)
     {
         if (options.Validate() is { Count: > 0 } problems) throw new ArgumentException(string.Join(Environment.NewLine, problems), nameof(options));
         _options = options;
         _writer = writer;
         _logger = logger;
         _time = time ?? TimeProvider.System;
+        _deadTopic = deadTopic;
         _metrics = new ShipperMetrics(_time);
     }
 
@@ -149,13 +154,14 @@ public sealed class ShipperPipeline : IDisposable
         foreach (var problem in damage) _logger.CheckpointDamaged(problem);
         if (damage.Count > 0 && checkpoint.Sequence == 0) _logger.NoCheckpointLeft(_options.StateDirectory);
         _metrics.Restore(checkpoint.Counts);
+        _saidCounts = checkpoint.Counts;
         var discovery = new FileDiscovery(_options.Paths, _options.Exclude, _options.StateDirectory);
         var maxOpen = Math.Min(_options.MaxOpenFiles, Math.Max(LeastOpenFiles, (Native.MaxDescriptors() ?? int.MaxValue) - OtherDescriptors));
         if (maxOpen < _options.MaxOpenFiles && _options.MaxOpenFiles != new ShipperOptions().MaxOpenFiles) _logger.FewDescriptors(_options.MaxOpenFiles, maxOpen);
         _files = new TailedFiles(_options with { MaxOpenFiles = maxOpen }, discovery, _metrics, _time, _logger);
         _files.Restore(checkpoint);
-        _deadLetter = new DeadLetterFile(_options.DeadLetterPath, _options.DeadLetterBytes);
-        _readBuffer = new byte[FileTailer.BufferBytes(_options.MaxLineBytes)];
+        _deadLetter = new DeadLetterFile(_options.DeadLetterPath, _options.DeadLetterBytes, topic: _deadTopic);
+        _readBuffer = new byte[FileTailer.BufferBytes(_options.MaxLineBytes, _options.Format)];
         _logger.Started(string.Join(' ', _options.Paths), _options.StateDirectory, checkpoint.Files.Count);
     }
 
@@ -188,8 +194,22 @@ public sealed class ShipperPipeline : IDisposable
         var now = _time.GetTimestamp();
         _metrics.Show([.. _files.Tailers.Select(t => new FileProgress(t.Path, t.FileId, t.AckedOffset, t.ReadOffset, t.SeenBytes, t.TornBytes)
         {
+            IsDeleted = t.IsDeleted,
             OldestUnacknowledged = t.UnacknowledgedSinceTicks is { } since ? _time.GetElapsedTime(since, now) : TimeSpan.Zero,
         })], Stall());
+        SayStatus();
+    }
+
+    // Silence says that nothing went on: many shippers have nothing to do for days.
+    void SayStatus()
+    {
+        if (_options.StatusInterval == TimeSpan.Zero || !IsDue(_nextStatus)) return;
+        var snapshot = _metrics.Snapshot();
+        var isFirst = _nextStatus == 0;
+        _nextStatus = After(_options.StatusInterval);
+        if (isFirst || (snapshot.Counts == _saidCounts && snapshot.Stall is null)) return;
+        _saidCounts = snapshot.Counts;
+        _logger.Status(StatusEndpoint.Line(snapshot));
     }
 
     /// <summary>Why nothing gets on; null while it does.</summary>
@@ -263,7 +283,7 @@ public sealed class ShipperPipeline : IDisposable
                 foreach (var line in span.SetAside)
                 {
                     if (at++ < batch.SetAside) continue;
-                    _deadLetter.Add(span.Source, line.Offset, line.Head, line.Reason);
+                    _deadLetter.Add(span.Source, line.Offset, line.Head, line.Reason, line.Length);
                     batch.SetAside++;
                     _hasUnflushedLetters = true;
                 }
@@ -319,9 +339,14 @@ public sealed class ShipperPipeline : IDisposable
             _nextFile = first + i + 1;
             var tailer = tailers[(first + i) % tailers.Count];
             if (!_files.IsDue(tailer, now) || !_files.TryOpen(tailer)) continue;
+            var before = _files.Before(tailer);
+            if (before is not null && !_files.TryOpen(before)) before = null;
+            // First that one is read to its end: a line may begin there.
+            if (before is { IsAtEnd: false }) continue;
             try
             {
-                var result = tailer.Read(batch, _readBuffer, _options.BatchBytes, _options.HostId, now, out var span);
+                var result = tailer.Read(batch, _readBuffer, _options.BatchBytes, _options.HostId, now, out var span, before, out var spanBefore);
+                if (spanBefore is not null) spans.Add(spanBefore);
                 progressed |= result != TailResult.Nothing;
                 if (result == TailResult.Truncated) _files.Emptied(tailer);
                 if (span is null && tailer.TakesUnfinishedEnd) span = tailer.TakeUnfinishedEnd(_options.HostId);

@@ -132,7 +132,7 @@ sealed class StatusEndpoint : IDisposable
         var counts = snapshot.Counts;
         var behind = snapshot.Files.Where(f => f.LagBytes > 0).ToList();
         return string.Create(CultureInfo.InvariantCulture,
-            $"read {counts.ReadLines:N0} = shipped {counts.ShippedLines:N0} + set aside {counts.SetAsideLines:N0} + blank {counts.BlankLines:N0} lines{(counts.Balances ? "" : " (DOES NOT BALANCE)")}, {behind.Sum(f => f.LagBytes):N0} bytes behind in {behind.Count:N0} of {snapshot.Files.Count:N0} files, oldest {behind.Select(f => f.OldestUnacknowledged).DefaultIfEmpty().Max().TotalSeconds:F1} s{(snapshot.Stall is { } reason ? "; " + reason : "")}");
+            $"read {counts.ReadLines:N0} = shipped {counts.ShippedLines:N0} + set aside {counts.SetAsideLines:N0} + blank {counts.BlankLines:N0} lines ({counts.ReadBytes:N0} = {counts.ShippedBytes:N0} + {counts.SetAsideBytes:N0} + {counts.BlankBytes:N0} bytes{(counts.Balances ? "" : ", DOES NOT BALANCE")}), {snapshot.Files.Sum(f => f.ReadOffset - f.AcknowledgedOffset):N0} bytes not acknowledged, {behind.Sum(f => f.LagBytes):N0} bytes behind in {behind.Count:N0} of {snapshot.Files.Count:N0} files, oldest {behind.Select(f => f.OldestUnacknowledged).DefaultIfEmpty().Max().TotalSeconds:F1} s{(snapshot.Stall is { } reason ? "; " + reason : "")}");
     }
 
     static string Metrics(ShipperSnapshot snapshot, KafkaStatistics? kafka)
@@ -151,6 +151,7 @@ sealed class StatusEndpoint : IDisposable
         Gauge("balanced", "1 while read = shipped + set aside + blank.", counts.Balances ? 1 : 0);
         Gauge("stalled", "1 while nothing gets on; /readyz has the reason.", snapshot.Stall is null ? 0 : 1);
         Gauge("files", "Files that are followed.", snapshot.Files.Count);
+        Gauge("deleted_open_bytes", "Bytes of deleted files that are held open, and take disk space, until they are shipped.", snapshot.Files.Where(file => file.IsDeleted).Sum(file => file.SizeBytes));
         PerFile("lag_bytes", "Bytes written and not yet safe on the other side.", file => file.LagBytes);
         PerFile("read_offset_bytes", "Bytes read so far.", file => file.ReadOffset);
         PerFile("acknowledged_offset_bytes", "Bytes safe on the other side.", file => file.AcknowledgedOffset);

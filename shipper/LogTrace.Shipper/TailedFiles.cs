@@ -56,7 +56,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         foreach (var gone in checkpoint.Gone) _gone[new FileKey(gone.Device, gone.Inode)] = gone.Generation;
         foreach (var entry in checkpoint.Files)
         {
-            var tailer = FileTailer.Restore(entry, options.MaxLineBytes);
+            var tailer = FileTailer.Restore(entry, options.MaxLineBytes, options.Format);
             if (entry.State == EntryState.Present) _tailers[tailer.Key] = tailer;
             else _emptied.Add((tailer, 0));
         }
@@ -139,6 +139,11 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         _list = [.. _tailers.Values.Where(t => t.AbsentSinceMillis == 0)];
     }
 
+    /// <summary>The file that the same container wrote before this one, when a rotation may have cut a line between the two; null when there is none.</summary>
+    public FileTailer? Before(FileTailer tailer) => !tailer.MayContinue ? null : _tailers.Values
+        .Where(other => other != tailer && other.BirthNanos < tailer.BirthNanos && other.AbsentSinceMillis == 0 && (other.MatchedPath == tailer.MatchedPath || FileDiscovery.IsRotatedName(other.Path, tailer.MatchedPath)))
+        .MaxBy(other => other.BirthNanos);
+
     /// <summary>Whether a look at the file is worth a system call now.</summary>
     public bool IsDue(FileTailer tailer, long nowTicks) =>
         !tailer.IsAtEnd || tailer.TakesUnfinishedEnd || (tailer.IsOpen && nowTicks - tailer.LastChangeTicks < Ticks(WarmFor));
@@ -185,7 +190,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
     void Replace(FileTailer tailer, SafeFileHandle handle, FoundFile file)
     {
         logger.Emptied(tailer.Path, tailer.ReadOffset);
-        var next = new FileTailer(file.Status.Key, file.Status.BirthNanos, file.Path, file.MatchedPath, NextGeneration(file.Status.Key), options.MaxLineBytes);
+        var next = new FileTailer(file.Status.Key, file.Status.BirthNanos, file.Path, file.MatchedPath, NextGeneration(file.Status.Key), options.MaxLineBytes, options.Format);
         next.Attach(handle, file, time.GetTimestamp());
         next.IsDeleted = tailer.IsDeleted;
         _tailers[file.Status.Key] = next;
@@ -291,7 +296,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         tailer.IsDeleted = true;
         var isQuiet = time.GetTimestamp() - tailer.LastChangeTicks >= Ticks(options.DeletedGrace);
         if (!tailer.IsAtEnd || tailer.InFlight > 0 || !isQuiet || status.Size != tailer.Size) return;
-        if (tailer.TornBytes > 0) tailer.TakesUnfinishedEnd = true;
+        if (tailer.TornBytes > 0) tailer.Conclude();
         else Bury(tailer);
     }
 
@@ -320,7 +325,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         if (head.Length > 0 && (ContinuesAnother(file, handle) || MayBeCopy(file, handle, head))) return;
         _suspects.Remove(file.Status.Key);
         logger.Found(file.Path);
-        var tailer = new FileTailer(file.Status.Key, file.Status.BirthNanos, file.Path, file.MatchedPath, NextGeneration(file.Status.Key), options.MaxLineBytes);
+        var tailer = new FileTailer(file.Status.Key, file.Status.BirthNanos, file.Path, file.MatchedPath, NextGeneration(file.Status.Key), options.MaxLineBytes, options.Format);
         LearnName(file.MatchedPath);
         tailer.Attach(handle, file, time.GetTimestamp());
         _tailers.Add(file.Status.Key, tailer);

@@ -12,13 +12,14 @@ namespace LogTrace.Transport;
 /// </summary>
 /// <remarks>
 /// <c>{"at","reason","host","file","file_id","offset","length","line"}</c>; bytes that are no UTF-8 stand as <c>line_base64</c> in place of
-/// <c>line</c>, so that both give back exactly what was read. An end without a line end, which a crash leaves, is cut off when the file is
+/// <c>line</c>, so that both give back exactly what was read; <c>kept</c> says how many of the <c>length</c> bytes are here when not all are. An end without a line end, which a crash leaves, is cut off when the file is
 /// opened: nobody was told that it is safe.
 /// </remarks>
 /// <param name="path">The file; its folder is made when it is missing.</param>
 /// <param name="maxBytes">Most bytes the file may have, what is there already included. Default 1 GiB.</param>
 /// <param name="time">The clock for <c>at</c>; the system's by default.</param>
-public sealed class DeadLetterFile(string path, long maxBytes = 1L << 30, TimeProvider? time = null) : IDisposable
+/// <param name="topic">Gets everything, too, and has to have it before <see cref="Flush"/> returns; stays the caller's. Default none.</param>
+public sealed class DeadLetterFile(string path, long maxBytes = 1L << 30, TimeProvider? time = null, DeadLetterTopic? topic = null) : IDisposable
 {
     // More than this is written without waiting for Flush, so that a stream of bad lines does not grow in memory.
     const int MaxPendingBytes = 256 * 1024;
@@ -35,11 +36,17 @@ public sealed class DeadLetterFile(string path, long maxBytes = 1L << 30, TimePr
     public string Path => path;
 
     /// <summary>Appends a line. It is safe only after <see cref="Flush"/>.</summary>
+    /// <param name="source">The file.</param>
+    /// <param name="offset">Byte offset of the line there.</param>
+    /// <param name="line">Its bytes, or their beginning.</param>
+    /// <param name="reason">Why it is set aside.</param>
+    /// <param name="wholeLength">Bytes of the whole line, when <paramref name="line"/> is only its beginning.</param>
     /// <exception cref="DeadLetterFullException">The file has reached its limit; nothing was written.</exception>
     /// <exception cref="IOException">The file cannot be opened or written; the line was not taken, retry is safe.</exception>
-    public void Add(SourceFile source, long offset, ReadOnlySpan<byte> line, string reason)
+    public void Add(SourceFile source, long offset, ReadOnlySpan<byte> line, string reason, long? wholeLength = null)
     {
-        var entry = Format(source, offset, line, reason);
+        var length = wholeLength ?? line.Length;
+        var entry = Format(source, offset, line, length, reason);
         lock (_lock)
         {
             if (_file is null) Open();
@@ -59,16 +66,26 @@ public sealed class DeadLetterFile(string path, long maxBytes = 1L << 30, TimePr
 
             // Before the line is taken: if writing fails, the caller still has it.
             if (_pending.WrittenCount > MaxPendingBytes) WritePending();
+            if (topic is not null) AddToTopic(source, offset, line, length, reason);
             _pending.Write(entry);
         }
     }
 
-    /// <summary>Makes everything added so far durable (fsync). Costs nothing when nothing was added.</summary>
-    /// <exception cref="IOException">Not everything is durable; retry is safe and doubles nothing.</exception>
+    /// <summary>Makes everything added so far durable (fsync, and acknowledged by the topic if there is one). Costs nothing when nothing was added.</summary>
+    /// <exception cref="IOException">Not everything is durable; retry is safe and doubles nothing in the file.</exception>
     public void Flush()
     {
-        lock (_lock) FlushCore();
+        lock (_lock)
+        {
+            FlushCore();
+            if (topic is not null) FlushTopic();
+        }
     }
+
+    // Methods of their own: without a topic nothing of Kafka's client is to be loaded.
+    void AddToTopic(SourceFile source, long offset, ReadOnlySpan<byte> line, long wholeLength, string reason) => topic!.Add(source, offset, line, wholeLength, reason);
+
+    void FlushTopic() => topic!.Flush();
 
     /// <summary>Writes what was added and closes the file. What was not flushed before is not promised.</summary>
     public void Dispose()
@@ -88,7 +105,7 @@ public sealed class DeadLetterFile(string path, long maxBytes = 1L << 30, TimePr
         }
     }
 
-    byte[] Format(SourceFile source, long offset, ReadOnlySpan<byte> line, string reason)
+    byte[] Format(SourceFile source, long offset, ReadOnlySpan<byte> line, long wholeLength, string reason)
     {
         var output = new ArrayBufferWriter<byte>(line.Length + 512);
         using (var json = new Utf8JsonWriter(output, Options))
@@ -100,7 +117,8 @@ public sealed class DeadLetterFile(string path, long maxBytes = 1L << 30, TimePr
             json.WriteString("file"u8, source.Path);
             json.WriteString("file_id"u8, source.FileId.ToString("x32", CultureInfo.InvariantCulture));
             json.WriteNumber("offset"u8, offset);
-            json.WriteNumber("length"u8, line.Length);
+            json.WriteNumber("length"u8, wholeLength);
+            if (wholeLength != line.Length) json.WriteNumber("kept"u8, line.Length);
             if (Utf8.IsValid(line)) json.WriteString("line"u8, line);
             else json.WriteBase64String("line_base64"u8, line);
             json.WriteEndObject();

@@ -17,6 +17,9 @@ static class KafkaClient
         Add("sasl.username", options.SaslUser);
         Add("sasl.password", options.SaslPassword);
         Add("ssl.ca.location", options.CaFile);
+        Add("ssl.certificate.location", options.ClientCertificateFile);
+        Add("ssl.key.location", options.ClientKeyFile);
+        Add("ssl.key.password", options.ClientKeyPassword);
         // An outage of minutes must not be followed by minutes of waiting: the default doubles up to 10 s.
         if (!config.ContainsKey("reconnect.backoff.max.ms")) config["reconnect.backoff.max.ms"] = "2000";
         return config;

@@ -22,6 +22,11 @@ public sealed record KafkaOptions
     /// <summary>The topic of the records. Default <c>logtrace.records</c>.</summary>
     public string Topic { get; init; } = "logtrace.records";
 
+    /// <summary>
+    /// The topic of what is set aside, beside the dead letter files of shippers and indexers; made when first needed, keeps 1 GiB and 30 days. Empty for none. Default <c>logtrace.dead</c>.
+    /// </summary>
+    public string DeadTopic { get; init; } = "logtrace.dead";
+
     /// <summary>Partitions of the topic when <see cref="KafkaTopic.EnsureAsync"/> creates it, 1 to 10,000; as many indexers can share the work. Default 6.</summary>
     public int Partitions { get; init; } = 6;
 
@@ -64,7 +69,16 @@ public sealed record KafkaOptions
     /// <summary>PEM file with the certificate authorities to trust. Default those of the system.</summary>
     public string? CaFile { get; init; }
 
-    /// <summary>Further client properties by their librdkafka names, such as <c>ssl.certificate.location</c>. Those that the delivery rule rests on are refused.</summary>
+    /// <summary>PEM file with this client's own certificate, for brokers that ask for one; with <see cref="ClientKeyFile"/>, and ssl or sasl_ssl. Default none.</summary>
+    public string? ClientCertificateFile { get; init; }
+
+    /// <summary>PEM file with the key of <see cref="ClientCertificateFile"/>.</summary>
+    public string? ClientKeyFile { get; init; }
+
+    /// <summary>Password of <see cref="ClientKeyFile"/>, if it has one.</summary>
+    public string? ClientKeyPassword { get; init; }
+
+    /// <summary>Further client properties by their librdkafka names, such as <c>socket.keepalive.enable</c>. Those that the delivery rule rests on are refused.</summary>
     public IReadOnlyDictionary<string, string> Properties { get; init; } = new Dictionary<string, string>();
 
     /// <summary>Checks every value.</summary>
@@ -83,6 +97,7 @@ public sealed record KafkaOptions
         }
 
         if (!IsTopic(Topic)) problems.Add($"Kafka:Topic is '{Topic}'; it must be 1 to 249 letters, digits, dots, dashes or underscores.");
+        if (DeadTopic.Length > 0 && (!IsTopic(DeadTopic) || DeadTopic == Topic)) problems.Add($"Kafka:DeadTopic is '{DeadTopic}'; it must be empty, or 1 to 249 letters, digits, dots, dashes or underscores, and not the topic of the records.");
         if (string.IsNullOrWhiteSpace(Group)) problems.Add("Kafka:Group is empty; name the consumer group, such as logtrace-indexer.");
         Within(nameof(Partitions), Partitions, 1, 10_000, "");
         Within(nameof(MaxMessageBytes), MaxMessageBytes, 1_000, 100_000_000, " bytes");
@@ -104,6 +119,14 @@ public sealed record KafkaOptions
         }
 
         if (CaFile is not null && !File.Exists(CaFile)) problems.Add($"Kafka:CaFile is '{CaFile}'; there is no such file.");
+        if (ClientCertificateFile is null != ClientKeyFile is null) problems.Add("Kafka:ClientCertificateFile and Kafka:ClientKeyFile go together; one of them is missing.");
+        if (ClientCertificateFile is not null && Security is not ("ssl" or "sasl_ssl")) problems.Add($"Kafka:Security is {Security}, with which Kafka:ClientCertificateFile means nothing; use ssl or sasl_ssl, or leave it out.");
+        if (ClientKeyPassword is not null && ClientKeyFile is null) problems.Add("Kafka:ClientKeyPassword is given without Kafka:ClientKeyFile; leave it out, or name the key.");
+        foreach (var (key, file) in ((string, string?)[])[("ClientCertificateFile", ClientCertificateFile), ("ClientKeyFile", ClientKeyFile)])
+        {
+            if (file is not null && !File.Exists(file)) problems.Add($"Kafka:{key} is '{file}'; there is no such file.");
+        }
+
         foreach (var property in Properties.Keys.Where(Ours.Contains))
         {
             problems.Add($"Kafka:Properties:{property} cannot be set: LogTrace sets it itself so that nothing is lost.");

@@ -15,14 +15,20 @@ public static class KafkaTopic
     /// <returns>True when it was created, false when it was there.</returns>
     /// <exception cref="TransportUnavailableException">Kafka cannot be reached or refused; retry is safe.</exception>
     /// <exception cref="ArgumentException">The client does not take one of <see cref="KafkaOptions.Properties"/>.</exception>
-    public static async Task<bool> EnsureAsync(KafkaOptions options, CancellationToken cancellationToken = default)
+    public static Task<bool> EnsureAsync(KafkaOptions options, CancellationToken cancellationToken = default) => MakeAsync(options, [], cancellationToken);
+
+    /// <summary>The topic of what is set aside: one partition, so that it is read in the order in which it came, and bounded.</summary>
+    internal static Task<bool> EnsureDeadAsync(KafkaOptions options, CancellationToken cancellationToken) =>
+        MakeAsync(options with { Partitions = 1 }, [new("retention.bytes", $"{1L << 30}"), new("retention.ms", $"{(long)TimeSpan.FromDays(30).TotalMilliseconds}")], cancellationToken);
+
+    static async Task<bool> MakeAsync(KafkaOptions options, KeyValuePair<string, string>[] more, CancellationToken cancellationToken)
     {
         try
         {
-            var (brokers, isThere) = await LookAsync(options, cancellationToken).ConfigureAwait(false);
+            var there = await LookAsync(options, options.Topic, Patience, cancellationToken).ConfigureAwait(false);
             // Who may only write must not have to ask for more.
-            if (isThere) return false;
-            var replication = Math.Clamp(brokers, 1, 3);
+            if (there.Partitions is not null) return false;
+            var replication = Math.Clamp(there.Brokers, 1, 3);
             using var admin = Open(options);
             await admin.CreateTopicsAsync(
             [
@@ -31,7 +37,7 @@ public static class KafkaTopic
                     Name = options.Topic,
                     NumPartitions = options.Partitions,
                     ReplicationFactor = (short)replication,
-                    Configs = new Dictionary<string, string>
+                    Configs = new Dictionary<string, string>(more)
                     {
                         ["min.insync.replicas"] = replication == 3 ? "2" : "1",
                         ["unclean.leader.election.enable"] = "false",
@@ -50,6 +56,35 @@ public static class KafkaTopic
         {
             throw new TransportUnavailableException($"The topic {options.Topic} could not be created at {options.Brokers}: {Reason(e)}.", e);
         }
+    }
+
+    // Metadata is only to be had synchronously and without a way to break off: who is cancelled leaves the question to end by itself.
+
+    /// <summary>What the cluster says about a topic, without making it.</summary>
+    /// <exception cref="TransportUnavailableException">Kafka cannot be reached or refuses; the message says why.</exception>
+    /// <exception cref="ArgumentException">The client does not take one of <see cref="KafkaOptions.Properties"/>.</exception>
+    public static Task<KafkaTopicStatus> LookAsync(KafkaOptions options, string topic, TimeSpan patience, CancellationToken cancellationToken = default)
+    {
+        var said = "";
+        var admin = Open(options, (_, error) => { if (KafkaState.IsOutage(error.Code) && (said.Length == 0 || error.Code != ErrorCode.Local_AllBrokersDown)) said = error.Reason; });
+        return Task.Run(
+            () =>
+            {
+                using (admin)
+                {
+                    try
+                    {
+                        // Of all topics: asking for one by name could make it.
+                        var metadata = admin.GetMetadata(patience);
+                        var found = metadata.Topics.FirstOrDefault(it => it.Topic == topic && !it.Error.IsError);
+                        return new KafkaTopicStatus(metadata.Brokers.Count, found?.Partitions.Count, found?.Partitions.Min(partition => partition.Replicas.Length) ?? 0, found?.Partitions.Count(partition => partition.Leader < 0) ?? 0);
+                    }
+                    catch (KafkaException e)
+                    {
+                        throw new TransportUnavailableException($"Kafka at {options.Brokers} cannot be reached: {(said.Length > 0 ? said : e.Error.Reason)}.", e);
+                    }
+                }
+            }, CancellationToken.None).WaitAsync(cancellationToken);
     }
 
     /// <summary>As <see cref="EnsureAsync"/>, trying again until Kafka can be reached.</summary>
@@ -153,27 +188,11 @@ public static class KafkaTopic
         }
     }
 
-    // Metadata is only to be had synchronously and without a way to break off: who is cancelled leaves the question to end by itself.
-    static Task<(int Brokers, bool IsThere)> LookAsync(KafkaOptions options, CancellationToken cancellationToken)
-    {
-        var admin = Open(options);
-        return Task.Run(
-            () =>
-            {
-                using (admin)
-                {
-                    // Of all topics: asking for one by name could make it.
-                    var metadata = admin.GetMetadata(Patience);
-                    return (metadata.Brokers.Count, metadata.Topics.Any(topic => topic.Topic == options.Topic && !topic.Error.IsError));
-                }
-            }, CancellationToken.None).WaitAsync(cancellationToken);
-    }
-
-    static IAdminClient Open(KafkaOptions options)
+    static IAdminClient Open(KafkaOptions options, Action<IAdminClient, Error>? failed = null)
     {
         try
         {
-            return new AdminClientBuilder(KafkaClient.Configure(options)).SetLogHandler((_, message) => KafkaClient.DropLog(message)).Build();
+            return new AdminClientBuilder(KafkaClient.Configure(options)).SetLogHandler((_, message) => KafkaClient.DropLog(message)).SetErrorHandler(failed ?? ((_, _) => { })).Build();
         }
         catch (Exception e) when (e is InvalidOperationException or ArgumentException)
         {
@@ -188,3 +207,10 @@ public static class KafkaTopic
         _ => e.Error.Reason,
     };
 }
+
+/// <summary>What a cluster says about a topic.</summary>
+/// <param name="Brokers">Brokers of the cluster.</param>
+/// <param name="Partitions">Partitions of the topic; null when there is no such topic, or this user may not see it.</param>
+/// <param name="Replicas">Copies of the partition that has fewest.</param>
+/// <param name="WithoutLeader">Partitions that nobody can write to now.</param>
+public sealed record KafkaTopicStatus(int Brokers, int? Partitions, int Replicas, int WithoutLeader);

@@ -94,10 +94,10 @@ static class CommonOptions
     }
 
     /// <summary>Where lines go that are no records, or that the store refuses.</summary>
-    public static DeadLetterFile DeadLetter(string dataDirectory)
+    public static DeadLetterFile DeadLetter(string dataDirectory, DeadLetterTopic? topic = null)
     {
         Directory.CreateDirectory(IndexerDirectory(dataDirectory));
-        return new DeadLetterFile(Path.Combine(IndexerDirectory(dataDirectory), "dead-letter.jsonl"));
+        return new DeadLetterFile(Path.Combine(IndexerDirectory(dataDirectory), "dead-letter.jsonl"), topic: topic);
     }
 
     static string IndexerDirectory(string dataDirectory) => Path.Combine(Path.GetFullPath(dataDirectory), "indexer");

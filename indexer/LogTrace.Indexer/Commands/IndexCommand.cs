@@ -43,7 +43,8 @@ static class IndexCommand
         await store.OpenAsync(stop);
         await KafkaTopic.WaitUntilThereAsync(kafka, message => IndexerLog.Unavailable(logs.CreateLogger<KafkaReader>(), "transport", message), stop);
         await using var reader = new KafkaReader(kafka, logs.CreateLogger<KafkaReader>().KafkaSays);
-        using var deadLetter = CommonOptions.DeadLetter(data);
+        using var deadTopic = kafka.DeadTopic.Length > 0 ? new DeadLetterTopic(kafka) : null;
+        using var deadLetter = CommonOptions.DeadLetter(data, deadTopic);
         var indexer = new IndexerPipeline(reader, store, deadLetter, options, logger: logs.CreateLogger<IndexerPipeline>());
         await using var viewer = port is { } viewerPort ? await ViewerHost.StartAsync(store, viewerPort, options.Chains, logs, stop) : null;
         if (viewer is not null) Console.WriteLine($"viewer at {viewer.Url}");

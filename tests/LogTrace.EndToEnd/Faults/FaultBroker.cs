@@ -38,6 +38,7 @@ sealed class MockBroker(int brokers = 1) : FaultBroker
     public override Task CreateTopicAsync(string topic)
     {
         Kafka.CreateTopic(topic, Partitions);
+        Kafka.CreateTopic(new KafkaOptions().DeadTopic, 1);
         return Task.CompletedTask;
     }
 
@@ -83,7 +84,10 @@ sealed class RealBroker : FaultBroker
 }
 
 /// <summary>One message of a topic, in the order of its partition.</summary>
-readonly record struct TopicMessage(int Partition, byte[] Value, byte[]? Header);
+readonly record struct TopicMessage(int Partition, byte[] Value, Headers Headers)
+{
+    public byte[]? Header => Headers.TryGetLastBytes("lt", out var header) ? header : null;
+}
 
 /// <summary>Reads all that a topic holds.</summary>
 static class TopicContent
@@ -106,7 +110,7 @@ static class TopicContent
         {
             var message = consumer.Consume(Patience) ?? throw new TimeoutException($"{topic} at {brokers} gives nothing more, {open} partitions before their end.");
             if (message.IsPartitionEOF) open--;
-            else yield return new TopicMessage(message.Partition.Value, message.Message.Value, message.Message.Headers.FirstOrDefault()?.GetValueBytes());
+            else yield return new TopicMessage(message.Partition.Value, message.Message.Value, message.Message.Headers);
         }
 
         consumer.Unassign();

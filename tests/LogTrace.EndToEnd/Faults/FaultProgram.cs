@@ -38,7 +38,14 @@ static class FaultProgram
 
     static async Task<int> RunAsync(int[] numbers, int from, int seeds, string? on, bool isShort, bool again)
     {
-        var rows = FaultMatrix.Rows.Where(row => (numbers.Length == 0 || numbers.Contains(row.Number)) && (on is null || row.On.ToString().TrimEnd('2', '3').Equals(on.TrimEnd('3').Replace("kafka", "real", StringComparison.OrdinalIgnoreCase), StringComparison.OrdinalIgnoreCase))).ToList();
+        On[]? wanted = on?.ToLowerInvariant() switch { null => null, "mock" => [On.Mock, On.Mock2], "kafka" => [On.Real], "kafka3" => [On.Real3], _ => [] };
+        if (wanted is [])
+        {
+            await Console.Error.WriteLineAsync($"--on is {on}; it must be mock, kafka or kafka3.");
+            return 2;
+        }
+
+        var rows = FaultMatrix.Rows.Where(row => (numbers.Length == 0 || numbers.Contains(row.Number)) && (wanted is null || wanted.Contains(row.On))).ToList();
         if (numbers.Except(FaultMatrix.Rows.Select(row => row.Number)).ToList() is { Count: > 0 } unknown)
         {
             await Console.Error.WriteLineAsync($"There is no row {string.Join(", ", unknown)}; there are {string.Join(", ", FaultMatrix.Rows.Select(row => row.Number).Distinct())}.");

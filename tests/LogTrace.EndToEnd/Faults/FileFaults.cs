@@ -156,7 +156,10 @@ static class FileFaults
         got.Should().BeEquivalentTo(expected, $"each line arrives byte by byte and once, seed {it.Seed}");
         it.Ship.Saved!.Counts.Should().BeEquivalentTo(new { ReadLines = (long)lines, SetAsideLines = (long)aside, BlankLines = (long)blank }, $"nothing is silent, seed {it.Seed}");
         it.Ship.Saved!.Counts.Balances.Should().BeTrue();
-        File.ReadLines(it.Ship.DeadLetterPath).Count().Should().BeGreaterThanOrEqualTo(aside, "each is in the dead letter");
+        var letters = File.Exists(it.Ship.DeadLetterPath) ? await File.ReadAllLinesAsync(it.Ship.DeadLetterPath) : [];
+        letters.Length.Should().BeGreaterThanOrEqualTo(aside, "each is in the dead letter");
+        var dead = TopicContent.Read(it.Broker.Address, new LogTrace.Transport.KafkaOptions().DeadTopic).ToList();
+        dead.Select(message => { LogTrace.Transport.RecordHeader.TryRead(message.Header, out var offset, out _); return offset; }).Distinct().Should().HaveCount(aside, "each is in the topic beside it");
         it.Note($"{lines:N0} lines, {aside} set aside, {blank} blank: all accounted for");
     }
 
@@ -280,6 +283,16 @@ static class FileFaults
         var all = TopicContent.Read(it.Broker.Address, it.Topic).Select(message => Encoding.UTF8.GetString(message.Value)).ToList();
         all.Count(text => !text.Contains("short-lived", StringComparison.Ordinal)).Should().Be(it.Log.Written);
         it.Note($"{all.Count - it.Log.Written} of {it.Of(40, 400)} short-lived files were seen in time");
+    }
+
+    /// <summary>With every limit of inotify at 0 nothing would be different: the process holds none.</summary>
+    public static async Task WithoutInotifyAsync(FaultCase it)
+    {
+        await it.FlowAsync();
+        await it.WriteAsync(it.Of(1_000, 10_000), it.Seconds(0.5, 2));
+        await it.Ship.SettleAsync(it.Log.Written);
+        Directory.EnumerateFiles($"/proc/{it.Ship.Process.Id}/fd").Select(descriptor => new FileInfo(descriptor).LinkTarget).Should().NotContain(target => target != null && target.Contains("inotify"));
+        await it.FinishAsync();
     }
 
     public static async Task PermissionsLostAsync(FaultCase it)

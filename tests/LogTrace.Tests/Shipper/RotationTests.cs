@@ -253,6 +253,7 @@ public sealed class RotationTests
     }
 
     [Fact]
+    [Trait("Fault", "25")]
     public void Two_files_that_begin_alike_are_both_read()
     {
         using var rig = new ShipperRig();
@@ -267,6 +268,7 @@ public sealed class RotationTests
     }
 
     [Fact]
+    [Trait("Fault", "25")]
     public void Long_equal_beginnings_with_different_ends_are_both_read()
     {
         using var rig = new ShipperRig();
@@ -278,6 +280,7 @@ public sealed class RotationTests
     }
 
     [Fact]
+    [Trait("Fault", "25")]
     public void Empty_files_are_not_alike()
     {
         using var rig = new ShipperRig();
@@ -373,6 +376,7 @@ public sealed class RotationTests
     }
 
     [Fact]
+    [Trait("Fault", "26")]
     public void Compressed_files_are_not_read()
     {
         using var rig = new ShipperRig(o => o with { Paths = [o.Paths[0] + "*"] });
@@ -380,6 +384,50 @@ public sealed class RotationTests
         rig.Append("a.log.1.gz", [0x1f, 0x8b, 8, 0, 10, 10, 10]);
         rig.Start().Ship();
         rig.Arrivals.Should().Equal("one");
+    }
+
+    [Theory]
+    [Trait("Fault", "24")]
+    [InlineData(1)]
+    [InlineData(-1)]
+    public void Clock_that_jumps_by_a_day_and_files_of_any_age_change_nothing(int days)
+    {
+        using var rig = new ShipperRig();
+        rig.Append("old.log", "one\n");
+        File.SetLastWriteTimeUtc(rig.Log("old.log"), DateTime.UnixEpoch);
+        rig.Append("new.log", "two\n");
+        File.SetLastWriteTimeUtc(rig.Log("new.log"), new DateTime(2099, 1, 1, 0, 0, 0, DateTimeKind.Utc));
+        rig.Start().Ship();
+        rig.Time.AdjustTime(rig.Time.GetUtcNow().AddDays(days));
+        rig.Append("old.log", "three\n");
+        File.SetLastWriteTimeUtc(rig.Log("old.log"), DateTime.UnixEpoch.AddSeconds(1));
+        rig.Ship();
+        rig.Stop();
+        rig.Time.AdjustTime(rig.Time.GetUtcNow().AddDays(-2 * days));
+        rig.Append("new.log", "four\n");
+        rig.Start().Ship();
+        rig.Arrivals.Should().BeEquivalentTo("one", "two", "three", "four");
+    }
+
+    [Fact]
+    [Trait("Fault", "28")]
+    public void Device_number_that_changed_with_a_remount_sends_nothing_again()
+    {
+        using var rig = new ShipperRig();
+        rig.Append("a.log", LongStart);
+        rig.Start().Ship();
+        rig.Stop();
+        using (var state = LogTrace.Shipper.CheckpointFile.Open(rig.Options.StateDirectory))
+        {
+            var checkpoint = state.Load(out _);
+            state.Save(checkpoint with { Files = [.. checkpoint.Files.Select(file => file with { Device = file.Device + 1 })] });
+        }
+
+        rig.Append("a.log", "more\n");
+        rig.Start().Ship();
+
+        rig.Arrivals.Should().HaveCount(41).And.EndWith("more");
+        rig.Writer.Lines.Select(line => line.Source.FileId).Distinct().Should().HaveCount(1);
     }
 
     [Fact]

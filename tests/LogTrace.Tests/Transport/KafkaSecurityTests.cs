@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 using LogTrace.Tests.Support;
 using LogTrace.Transport;
 using static LogTrace.Tests.Transport.RecordTransportContract;
@@ -13,9 +15,10 @@ public sealed class KafkaSecurityTests(SecureBroker broker) : IClassFixture<Secu
     [OwnEngineFact]
     public Task Lines_go_through_with_SCRAM() => GoesThroughAsync("SCRAM-SHA-256");
 
-    async Task GoesThroughAsync(string mechanism)
+    Task GoesThroughAsync(string mechanism) => GoesThroughAsync(broker.Options with { SaslMechanism = mechanism, Topic = mechanism, Group = mechanism });
+
+    static async Task GoesThroughAsync(KafkaOptions options)
     {
-        var options = broker.Options with { SaslMechanism = mechanism, Topic = mechanism, Group = mechanism };
         await KafkaTopic.EnsureAsync(options);
         await using var writer = new KafkaWriter(options);
         await using var reader = new KafkaReader(options);
@@ -25,6 +28,45 @@ public sealed class KafkaSecurityTests(SecureBroker broker) : IClassFixture<Secu
 
         (await ReadAsync(reader, 100)).Should().Equal(lines);
         (await KafkaTopic.LagAsync(options)).Should().Be(0);
+    }
+
+    [OwnEngineFact]
+    public async Task Lines_go_through_with_a_certificate_of_the_clients_own()
+    {
+        using var folder = new TempFolder();
+        var (certificate, key) = WriteCertificate(folder, X509Certificate2.CreateFromPemFile(broker.Options.CaFile!, Path.ChangeExtension(broker.Options.CaFile!, ".key")));
+
+        await GoesThroughAsync(broker.Options with { Topic = "certificate", Group = "certificate", ClientCertificateFile = certificate, ClientKeyFile = key });
+    }
+
+    [OwnEngineFact]
+    public async Task Certificate_of_another_key_is_told()
+    {
+        using var folder = new TempFolder();
+        using var other = RSA.Create(2048);
+        var (certificate, key) = WriteCertificate(folder, X509Certificate2.CreateFromPemFile(broker.Options.CaFile!, Path.ChangeExtension(broker.Options.CaFile!, ".key")));
+        await System.IO.File.WriteAllTextAsync(key, other.ExportPkcs8PrivateKeyPem());
+        await using var writer = new KafkaWriter(broker.Options with { ClientCertificateFile = certificate, ClientKeyFile = key });
+
+        // The broker of these tests does not insist on a certificate: that a wrong one is noticed shows that it is used.
+        (await FluentActions.Awaiting(() => writer.WriteAsync(Batch([Some(0, "t", "a")]), default)).Should().ThrowAsync<TransportUnavailableException>()).WithMessage("*key*mismatch*");
+    }
+
+    static CertificateRequest Request(string name, RSA key)
+    {
+        var request = new CertificateRequest(name, key, HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1);
+        request.CertificateExtensions.Add(new X509BasicConstraintsExtension(false, false, 0, true));
+        return request;
+    }
+
+    static (string Certificate, string Key) WriteCertificate(TempFolder folder, X509Certificate2 authority)
+    {
+        using var own = RSA.Create(2048);
+        using var certificate = Request("CN=shipper", own).Create(authority.SubjectName, X509SignatureGenerator.CreateForRSA(authority.GetRSAPrivateKey()!, RSASignaturePadding.Pkcs1), DateTimeOffset.UtcNow.AddHours(-1), DateTimeOffset.UtcNow.AddHours(1), [1, 2, 3]);
+        File.WriteAllText(folder["client.pem"], certificate.ExportCertificatePem());
+        File.WriteAllText(folder["client.key"], own.ExportPkcs8PrivateKeyPem());
+        authority.Dispose();
+        return (folder["client.pem"], folder["client.key"]);
     }
 
     [OwnEngineFact]

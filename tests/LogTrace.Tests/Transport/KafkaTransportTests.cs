@@ -30,6 +30,7 @@ public sealed class KafkaMockTransportTests : KafkaTransportTests
     }
 
     [Fact]
+    [Trait("Fault", "13")]
     public async Task Producer_that_failed_for_good_is_made_anew()
     {
         await using var writer = new KafkaWriter(Options);
@@ -138,6 +139,7 @@ public sealed class KafkaRealTransportTests : KafkaTransportTests
     }
 
     [RealKafkaFact]
+    [Trait("Fault", "11")]
     public async Task Topic_that_takes_less_than_we_would_send_refuses_only_what_is_too_long()
     {
         using (var admin = new AdminClientBuilder([new("bootstrap.servers", Options.Brokers)]).Build())
@@ -160,6 +162,7 @@ public sealed class KafkaRealTransportTests : KafkaTransportTests
     }
 
     [RealKafkaFact]
+    [Trait("Fault", "11")]
     public async Task Limit_lowered_while_we_write_refuses_only_what_is_too_long()
     {
         await using var writer = await OpenWriterAsync();
