@@ -35,6 +35,11 @@ enum PackedKind : byte
 
     /// <summary>What cannot be packed, by its place among the objects.</summary>
     Object,
+
+    // Values with parts, which follow their length in bytes.
+    Sequence,
+    Structure,
+    Dictionary,
 }
 
 /// <summary>
@@ -44,6 +49,9 @@ enum PackedKind : byte
 sealed class EventPacker
 {
     const int KeptBytes = 64 * 1024;
+
+    // Serilog takes objects apart to a depth of 10, unless it is told otherwise.
+    const int MaxDepth = 12;
 
     // A line is cut to a length; what is longer than this had better wait as its line.
     const int MaxWaitingBytes = 32 * 1024;
@@ -111,17 +119,18 @@ sealed class EventPacker
         foreach (var (key, value) in properties)
         {
             if (!shape.IsNext(at, key)) return false;
-            Put(value, shape.IsFormatted[at++]);
+            Put(value, shape.IsFormatted[at++], 0);
         }
 
         return true;
     }
 
-    void Put(LogEventPropertyValue value, bool isFormatted)
+    void Put(LogEventPropertyValue value, bool isFormatted, int depth)
     {
         if (value is not ScalarValue scalar)
         {
-            PutObject(value);
+            if (isFormatted || depth == MaxDepth || _length > MaxWaitingBytes) PutObject(value);
+            else PutParts(value, depth + 1);
             return;
         }
 
@@ -147,6 +156,46 @@ sealed class EventPacker
             // Whatever it is may change later.
             default: Put(PackedKind.Described, Describe(scalar.Value)); break;
         }
+    }
+
+    void PutParts(LogEventPropertyValue value, int depth)
+    {
+        var start = _length + sizeof(PackedKind);
+        switch (value)
+        {
+            case SequenceValue sequence:
+                Put(PackedKind.Sequence, 0);
+                Put(sequence.Elements.Count);
+                foreach (var element in sequence.Elements) Put(element, false, depth);
+                break;
+            case StructureValue structure:
+                Put(PackedKind.Structure, 0);
+                Put(structure.TypeTag is not null);
+                if (structure.TypeTag is not null) Put(structure.TypeTag);
+                Put(structure.Properties.Count);
+                foreach (var property in structure.Properties)
+                {
+                    Put(property.Name);
+                    Put(property.Value, false, depth);
+                }
+
+                break;
+            case DictionaryValue dictionary:
+                Put(PackedKind.Dictionary, 0);
+                Put(dictionary.Elements.Count);
+                foreach (var (key, element) in dictionary.Elements)
+                {
+                    Put(key, false, depth);
+                    Put(element, false, depth);
+                }
+
+                break;
+            default:
+                PutObject(value);
+                return;
+        }
+
+        MemoryMarshal.Write(_buffer.AsSpan(start), _length - start - sizeof(int));
     }
 
     void PutObject(LogEventPropertyValue value)

@@ -6,6 +6,55 @@ using Serilog.Events;
 
 namespace LogTrace;
 
+/// <summary>Takes packed bytes one after the other.</summary>
+ref struct PackedReader(ReadOnlySpan<byte> bytes, ReadOnlySpan<LogEventPropertyValue?> objects)
+{
+    readonly ReadOnlySpan<byte> _bytes = bytes;
+    readonly ReadOnlySpan<LogEventPropertyValue?> _objects = objects;
+
+    public int At { get; private set; }
+
+    public T Take<T>()
+        where T : unmanaged
+    {
+        var value = MemoryMarshal.Read<T>(_bytes[At..]);
+        At += Unsafe.SizeOf<T>();
+        return value;
+    }
+
+    public ReadOnlySpan<char> TakeText() => MemoryMarshal.Cast<byte, char>(TakeBytes(Take<int>() * sizeof(char)));
+
+    public PackedValue TakeValue()
+    {
+        var kind = (PackedKind)_bytes[At++];
+        return new(kind, TakeBytes(LengthOf(kind)), _objects);
+    }
+
+    ReadOnlySpan<byte> TakeBytes(int length)
+    {
+        var taken = _bytes.Slice(At, length);
+        At += length;
+        return taken;
+    }
+
+    int LengthOf(PackedKind kind)
+    {
+        switch (kind)
+        {
+            case PackedKind.Null or PackedKind.False or PackedKind.True: return 0;
+            case PackedKind.Int32 or PackedKind.Object: return sizeof(int);
+            case PackedKind.Int64 or PackedKind.Double: return sizeof(long);
+            case PackedKind.Decimal: return sizeof(decimal);
+            case PackedKind.Time: return Unsafe.SizeOf<DateTime>();
+            case PackedKind.TimeOffset: return Unsafe.SizeOf<DateTimeOffset>();
+            case PackedKind.Span: return Unsafe.SizeOf<TimeSpan>();
+            case PackedKind.Guid: return Unsafe.SizeOf<Guid>();
+            case PackedKind.Sequence or PackedKind.Structure or PackedKind.Dictionary: return Take<int>();
+            default: return Take<int>() * sizeof(char);
+        }
+    }
+}
+
 /// <summary>A packed value. What it says is read from the bytes each time.</summary>
 readonly ref struct PackedValue(PackedKind kind, ReadOnlySpan<byte> bytes, ReadOnlySpan<LogEventPropertyValue?> objects)
 {
@@ -20,6 +69,13 @@ readonly ref struct PackedValue(PackedKind kind, ReadOnlySpan<byte> bytes, ReadO
     public ReadOnlySpan<char> Chars => MemoryMarshal.Cast<byte, char>(_bytes);
 
     public LogEventPropertyValue Object => _objects[As<int>()]!;
+
+    public bool HasParts => Kind >= PackedKind.Sequence;
+
+    /// <summary>The parts of a sequence, structure or dictionary.</summary>
+    public PackedReader Parts => new(_bytes, _objects);
+
+    public int Length => _bytes.Length;
 
     public T As<T>()
         where T : unmanaged => MemoryMarshal.Read<T>(_bytes);
@@ -41,6 +97,9 @@ readonly ref struct PackedValue(PackedKind kind, ReadOnlySpan<byte> bytes, ReadO
         PackedKind.Guid => new ScalarValue(As<Guid>()),
         // Serilog puts quotes around strings, and around nothing else.
         PackedKind.Text or PackedKind.Told => new ScalarValue(Chars.ToString()),
+        PackedKind.Sequence => ToSequence(),
+        PackedKind.Structure => ToStructure(),
+        PackedKind.Dictionary => ToDictionary(),
         _ => new ScalarValue(new Unquoted(Chars.ToString())),
     };
 
@@ -67,6 +126,41 @@ readonly ref struct PackedValue(PackedKind kind, ReadOnlySpan<byte> bytes, ReadO
         return room[..written];
     }
 
+    SequenceValue ToSequence()
+    {
+        var parts = Parts;
+        var elements = new LogEventPropertyValue[parts.Take<int>()];
+        for (var i = 0; i < elements.Length; i++) elements[i] = parts.TakeValue().ToProperty();
+        return new(elements);
+    }
+
+    StructureValue ToStructure()
+    {
+        var parts = Parts;
+        var tag = parts.Take<bool>() ? parts.TakeText().ToString() : null;
+        var properties = new LogEventProperty[parts.Take<int>()];
+        for (var i = 0; i < properties.Length; i++)
+        {
+            var name = parts.TakeText().ToString();
+            properties[i] = new(name, parts.TakeValue().ToProperty());
+        }
+
+        return new(properties, tag);
+    }
+
+    DictionaryValue ToDictionary()
+    {
+        var parts = Parts;
+        var elements = new KeyValuePair<ScalarValue, LogEventPropertyValue>[parts.Take<int>()];
+        for (var i = 0; i < elements.Length; i++)
+        {
+            var key = (ScalarValue)parts.TakeValue().ToProperty();
+            elements[i] = new(key, parts.TakeValue().ToProperty());
+        }
+
+        return new(elements);
+    }
+
     sealed class Unquoted(string text)
     {
         public override string ToString() => text;
@@ -89,8 +183,6 @@ ref struct EventReading
     readonly ReadOnlySpan<char> _traceId;
     readonly ReadOnlySpan<char> _prefix;
     readonly EventHead _head;
-    int _at;
-
     // Where among the slots; one more, so that 0 is nowhere.
     int _ownTraceId;
     int _ownRpcId;
@@ -129,26 +221,25 @@ ref struct EventReading
         _memory = t_slots is { } idle && idle.Length >= names.Length ? idle : new Slot[Math.Max(16, names.Length)];
         t_slots = null;
         _slots = _memory.AsSpan(0, names.Length);
-        _head = Take<EventHead>();
+        var reader = new PackedReader(packed, objects);
+        _head = reader.Take<EventHead>();
         if (_head.HasScope)
         {
-            _traceId = TakeText();
-            _prefix = TakeText();
+            _traceId = reader.TakeText();
+            _prefix = reader.TakeText();
         }
 
         if (_head.HasException)
         {
-            ExceptionType = TakeText();
-            ExceptionText = TakeText();
+            ExceptionType = reader.TakeText();
+            ExceptionText = reader.TakeText();
         }
 
         for (var i = 0; i < names.Length; i++)
         {
             ref var slot = ref _slots[i];
-            var kind = (PackedKind)_packed[_at++];
-            var length = LengthOf(kind);
-            slot = new Slot { Kind = kind, At = _at, Length = length };
-            _at += length;
+            var value = reader.TakeValue();
+            slot = new Slot { Kind = value.Kind, At = reader.At - value.Length, Length = value.Length };
             if (names[i].Field is { } field)
             {
                 slot.IsReplaced = IsSaidByScope(field);
@@ -368,37 +459,5 @@ ref struct EventReading
         };
         if (token.IsPlain) message.Write(said);
         else token.Property!.Render(new Dictionary<string, LogEventPropertyValue> { [token.Property.PropertyName] = new ScalarValue(said) }, message, CultureInfo.InvariantCulture);
-    }
-
-    int LengthOf(PackedKind kind)
-    {
-        switch (kind)
-        {
-            case PackedKind.Null or PackedKind.False or PackedKind.True: return 0;
-            case PackedKind.Int32 or PackedKind.Object: return sizeof(int);
-            case PackedKind.Int64 or PackedKind.Double: return sizeof(long);
-            case PackedKind.Decimal: return sizeof(decimal);
-            case PackedKind.Time: return Unsafe.SizeOf<DateTime>();
-            case PackedKind.TimeOffset: return Unsafe.SizeOf<DateTimeOffset>();
-            case PackedKind.Span: return Unsafe.SizeOf<TimeSpan>();
-            case PackedKind.Guid: return Unsafe.SizeOf<Guid>();
-            default: return Take<int>() * sizeof(char);
-        }
-    }
-
-    T Take<T>()
-        where T : unmanaged
-    {
-        var value = MemoryMarshal.Read<T>(_packed[_at..]);
-        _at += Unsafe.SizeOf<T>();
-        return value;
-    }
-
-    ReadOnlySpan<char> TakeText()
-    {
-        var bytes = Take<int>() * sizeof(char);
-        var text = MemoryMarshal.Cast<byte, char>(_packed.Slice(_at, bytes));
-        _at += bytes;
-        return text;
     }
 }

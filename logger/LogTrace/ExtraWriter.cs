@@ -61,7 +61,7 @@ ref struct ExtraWriter
         OpenExtra();
         _line.Key(name.Key);
         if (name.IsCovered) WriteCovered(name.Text, value);
-        else Write(value, rendered, isClean);
+        else Write(value, rendered, isClean, 0);
         Close(before);
     }
 
@@ -109,10 +109,11 @@ ref struct ExtraWriter
     readonly void WriteCovered(string name, in PackedValue value)
     {
         if (value.Kind == PackedKind.Object) Write(name, value.Object, 0);
+        else if (value.HasParts) _line.Quoted(TraceMask.Hidden, 3);
         else Write(_mask.Member(name, value.Kind == PackedKind.Null ? null : value.Text(stackalloc char[NumberChars]).ToString()));
     }
 
-    readonly void Write(in PackedValue value, ReadOnlySpan<char> rendered, bool isClean)
+    readonly void Write(in PackedValue value, ReadOnlySpan<char> rendered, bool isClean, int depth)
     {
         var written = 0;
         Span<char> room = stackalloc char[NumberChars];
@@ -130,13 +131,63 @@ ref struct ExtraWriter
             case PackedKind.Number: _line.Plain(value.Chars); break;
             case PackedKind.Time when value.As<DateTime>().TryFormat(room, out written, "O", CultureInfo.InvariantCulture): _line.Quoted(room[..written], NumberChars); break;
             case PackedKind.TimeOffset when value.As<DateTimeOffset>().TryFormat(room, out written, "O", CultureInfo.InvariantCulture): _line.Quoted(room[..written], NumberChars); break;
-            case PackedKind.Object: Write(value.Object, 0); break;
+            case PackedKind.Object: Write(value.Object, depth); break;
+            case PackedKind.Sequence or PackedKind.Structure or PackedKind.Dictionary when depth > MaxDepth || _line.Length - _start > _maxBytes: _line.Quoted("...", 3); break;
+            case PackedKind.Sequence: WriteSequence(value.Parts, depth + 1); break;
+            case PackedKind.Structure: WriteStructure(value.Parts, depth + 1); break;
+            case PackedKind.Dictionary: WriteDictionary(value.Parts, depth + 1); break;
             default:
                 var text = value.Text(room);
                 if (!(isClean && value.IsText && !rendered.IsEmpty) && _mask.TryText(text, out var masked)) text = masked;
                 _line.Quoted(text, _maxText);
                 break;
         }
+    }
+
+    readonly void WriteSequence(PackedReader parts, int depth)
+    {
+        _line.Byte((byte)'[');
+        for (var left = parts.Take<int>(); left > 0; left--)
+        {
+            _line.Comma();
+            Write(parts.TakeValue(), default, isClean: false, depth);
+        }
+
+        _line.Byte((byte)']');
+    }
+
+    readonly void WriteStructure(PackedReader parts, int depth)
+    {
+        // Its type is for messages.
+        if (parts.Take<bool>()) parts.TakeText();
+        _line.Begin();
+        for (var left = parts.Take<int>(); left > 0; left--)
+        {
+            var name = parts.TakeText();
+            WriteMember(name, parts.TakeValue(), depth);
+        }
+
+        _line.End();
+    }
+
+    readonly void WriteDictionary(PackedReader parts, int depth)
+    {
+        Span<char> room = stackalloc char[NumberChars];
+        _line.Begin();
+        for (var left = parts.Take<int>(); left > 0; left--)
+        {
+            var key = parts.TakeValue();
+            WriteMember(key.Kind == PackedKind.Null ? "null" : key.Text(room), parts.TakeValue(), depth);
+        }
+
+        _line.End();
+    }
+
+    readonly void WriteMember(ReadOnlySpan<char> name, in PackedValue value, int depth)
+    {
+        _line.Key(name);
+        if (_mask.Covers(name)) WriteCovered(name.ToString(), value);
+        else Write(value, default, isClean: false, depth);
     }
 
     readonly void Write(string name, LogEventPropertyValue value, int depth)

@@ -59,7 +59,7 @@ sealed class LineWriter
 
     public void Key(RecordField field) => Member(s_keys[(int)field]);
 
-    public void Key(string name)
+    public void Key(ReadOnlySpan<char> name)
     {
         Comma();
         Quoted(name, MaxNameChars);

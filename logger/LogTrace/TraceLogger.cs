@@ -307,8 +307,8 @@ public sealed class TraceLogger : IDisposable
     }
 
     /// <summary>
-    /// Writes a log line of the ambient scope. Mostly it waits packed until the file's thread makes it; its caller makes what cannot be packed (values with parts), what is long, so that it
-    /// waits cut to its length, and what is held.
+    /// Writes a log line of the ambient scope. Mostly it waits packed until the file's thread makes it; its caller makes what cannot be packed, what is long, so that it waits cut to its
+    /// length, and what is held.
     /// </summary>
     /// <param name="logEvent">The line to be.</param>
     /// <param name="formatter">Makes the line.</param>

@@ -143,7 +143,7 @@ sealed class TraceMask
     public object? Element(object? value) => value is string text && TryText(text, out var masked) ? masked : value;
 
     /// <summary>True when nothing of the values under this name may be written as it is.</summary>
-    public bool Covers(string name) => ActFor(name) != Act.Keep;
+    public bool Covers(ReadOnlySpan<char> name) => ActFor(name) != Act.Keep;
 
     /// <summary>Whether what needs no masking as part of a text needs none alone: numbers and patterns may look at what is around them.</summary>
     public bool KnowsParts => !_ips && !_cards && !_phones && _patterns.Length == 0;

@@ -3,9 +3,12 @@ using System.Text.Json;
 using System.Text.RegularExpressions;
 using LogTrace.Records;
 using LogTrace.Tests.Support;
+using Microsoft.Extensions.Logging;
 using Serilog;
 using Serilog.Core;
 using Serilog.Events;
+using Serilog.Extensions.Logging;
+using ILogger = Serilog.ILogger;
 
 namespace LogTrace.Tests.Logger;
 
@@ -147,6 +150,69 @@ public sealed class LoggedEventsTests : IDisposable
         }
 
         Written.Records(LogPath).Select(record => record.Msg).Should().Equal("It is before", "They are [1] and { Value: [1] }");
+    }
+
+    [Fact]
+    public void Values_with_parts_are_written_as_they_were_with_secrets_taken_out_at_every_depth()
+    {
+        using var disk = new ManualResetEventSlim();
+        using (var logger = NewLogger(file => file, () => disk.Wait()))
+        using (var log = new LoggerConfiguration().LogTrace(logger).CreateLogger())
+        {
+            var order = new Order { Lines = [new() { Item = 7, Price = 12.5m }], Notes = { ["gift"] = "yes", ["api_key"] = "k" }, Password = "p" };
+            log.Information("Placed {@Order} at {@Point}, {Numbers:000}", order, (1, "b"), new[] { 1, 2 });
+            log.ForContext("Void", new { A = (object?)null, B = new[] { true }, C = 1.5f, D = DayOfWeek.Monday, E = "token=abc", F = Guid.Empty, G = DateTime.UnixEpoch }, destructureObjects: true).Information("All kinds");
+            order.Lines[0].Item = 8;
+            order.Notes.Clear();
+            disk.Set();
+        }
+
+        var records = Written.Records(LogPath);
+        records[0].Msg.Should().Be("""Placed Order { Lines: [OrderLine { Item: 7, Price: 12.5 }], Notes: [("gift": "yes"), ("api_key": "***")], Password: "***" } at [1, "b"], [001, 002]""");
+        records[0].ExtraJson.Should().Be("""{"Order":{"Lines":[{"Item":7,"Price":12.5}],"Notes":{"gift":"yes","api_key":"***"},"Password":"***"},"Point":[1,"b"],"Numbers":[1,2]}""");
+        records[1].ExtraJson.Should().Be("""{"Void":{"A":null,"B":[true],"C":1.5,"D":"Monday","E":"token=***","F":"00000000-0000-0000-0000-000000000000","G":"1970-01-01T00:00:00.0000000Z"}}""");
+    }
+
+    [Fact]
+    public void Lines_of_ILogger_wait_with_their_event_id_scopes_and_exception()
+    {
+        using var disk = new ManualResetEventSlim();
+        using (var logger = NewLogger(file => file, () => disk.Wait()))
+        using (var provider = new SerilogLoggerProvider(new LoggerConfiguration().LogTrace(logger).CreateLogger(), dispose: true))
+        {
+            var log = provider.CreateLogger("Shop.Orders.OrderService");
+            using (logger.StartRequest("POST /orders", "", new IncomingTrace { TraceId = "t-1", Prefix = "1.3" }))
+            using (log.BeginScope("cart {Cart}", 5))
+            {
+                var problem = new InvalidOperationException("first");
+                log.LogWarning(new EventId(7, "Placed"), problem, "Order {OrderId} of {User} after {Elapsed:0.00} ms", 12, "ann", 3.14159);
+                problem.Data["later"] = true;
+            }
+
+            disk.Set();
+        }
+
+        var record = Written.Records(LogPath)[0];
+        $"{record.Name} {record.TraceId} {record.RpcId} {record.Action} {record.Module} {record.Code} {record.Msg}".Should().Be(
+            "log.exception t-1 1.3.1 Shop.Orders.OrderService shop_orders_OrderService_log InvalidOperationException Order 12 of ann after 3.14 ms");
+        record.Backtrace.Should().Be("System.InvalidOperationException: first");
+        record.ExtraJson.Should().Be("""{"OrderId":12,"User":"ann","Elapsed":3.14159,"EventId":{"Id":7,"Name":"Placed"},"Cart":5,"Scope":["cart 5"]}""");
+    }
+
+    sealed class Order
+    {
+        public List<OrderLine> Lines { get; init; } = [];
+
+        public Dictionary<string, string> Notes { get; } = [];
+
+        public string Password { get; init; } = "";
+    }
+
+    sealed class OrderLine
+    {
+        public int Item { get; set; }
+
+        public decimal Price { get; init; }
     }
 
     [Fact]
