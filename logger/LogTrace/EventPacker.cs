@@ -81,7 +81,7 @@ sealed class EventPacker
 
     public static void Return(EventPacker packer)
     {
-        if (packer._objectCount > 0) Array.Clear(packer._objects);
+        if (packer._objectCount > 0) packer._objects = [];
         if (packer._buffer.Length <= KeptBytes) t_idle = packer;
     }
 

@@ -67,7 +67,9 @@ sealed class ServiceTexts
         _options = options;
         _serverIp = options.ServerIp.Length > 0 ? options.ServerIp : LogTraceOptions.FindServerIp();
         Service = new(RecordField.Service, options.Service);
-        Version = new(RecordField.Version, $"dotnet-{options.Service}-{options.Version}");
+        var version = $"dotnet-{options.Service}-{options.Version}";
+        Version = new(RecordField.Version, version);
+        NoParamAndVersion = new((RecordField.Param, ""), (RecordField.Version, version));
         Pid = new(RecordField.Pid, Environment.ProcessId.ToString(CultureInfo.InvariantCulture));
     }
 
@@ -77,7 +79,7 @@ sealed class ServiceTexts
 
     public FixedText Pid { get; }
 
-    public FixedText NoParam { get; } = new(RecordField.Param, "");
+    public FixedText NoParamAndVersion { get; }
 
     /// <summary>Name and module of records of this name, given without <c>.error</c>.</summary>
     public KindTexts Kind(string name)

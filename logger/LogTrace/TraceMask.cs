@@ -32,6 +32,10 @@ sealed class TraceMask
     ];
 
     const string Bearer = "bearer ";
+#if NET9_0_OR_GREATER
+    // Ignoring case, a string is searched for letter by letter where globalization is invariant.
+    static readonly SearchValues<string> s_bearer = SearchValues.Create([Bearer], StringComparison.OrdinalIgnoreCase);
+#endif
     const string SchemeEnd = "://";
     const int MaxUserInfo = 512;
 
@@ -253,7 +257,11 @@ sealed class TraceMask
     static int BearerFrom(ReadOnlySpan<char> text, int from)
     {
         if (text.Length - from < Bearer.Length + MinTokenLength) return text.Length;
+#if NET9_0_OR_GREATER
+        var next = text[from..].IndexOfAny(s_bearer);
+#else
         var next = text[from..].IndexOf(Bearer, StringComparison.OrdinalIgnoreCase);
+#endif
         return next < 0 ? text.Length : from + next;
     }
 

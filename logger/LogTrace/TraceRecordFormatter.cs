@@ -140,8 +140,7 @@ public sealed class TraceRecordFormatter : ITextFormatter
         line.Number(RecordField.Timestamp, reading.Micros / 1_000_000);
         line.Fixed(texts.OriginOfSource(source));
         line.Text(RecordField.Action, source, _maxText);
-        line.Fixed(texts.NoParam);
-        line.Fixed(texts.Version);
+        line.Fixed(texts.NoParamAndVersion);
         reading.WriteCode(line, _maxText);
         var message = MessageText.Rent();
         if (problem is null) reading.Render(message, mask);
