@@ -13,13 +13,6 @@ public sealed class IndexedRecord
 {
     readonly TraceRecord _record = null!;
 
-    // References first, then numbers, each in the order of declaration: so the runtime lays them out. Those above are asked for rarely.
-    ulong _facts = ChainFacts.IsEvent;
-    readonly ulong _keyHigh, _keyLow;
-    readonly ulong _span, _parentSpan;
-    readonly long _duration = NoDuration;
-    readonly long _timestamp;
-
     /// <summary>The record as it was read; must be complete when it is set here.</summary>
     public required TraceRecord Record
     {
@@ -49,35 +42,6 @@ public sealed class IndexedRecord
         }
     }
 
-    /// <summary>What a chain wants to know of the record, as <see cref="ChainFacts"/>.</summary>
-    internal ulong Facts => _facts;
-
-    /// <summary>The id as <see cref="RpcKey"/> packs it, first half.</summary>
-    internal ulong KeyHigh => _keyHigh;
-
-    internal ulong KeyLow => _keyLow;
-
-    /// <summary>The id as text; null for a record without one.</summary>
-    internal string? RpcIdText { get; private init; }
-
-    /// <summary>A hash of the span id that stands for it; 0 where the record has none.</summary>
-    internal ulong Span => _span;
-
-    internal ulong ParentSpan => _parentSpan;
-
-    internal const long NoDuration = long.MinValue;
-
-    /// <summary>The duration in microseconds, or <see cref="NoDuration"/>.</summary>
-    internal long RawDuration => _duration;
-
-    internal long TimestampMicros => _timestamp;
-
-    internal bool IsAlarm => (_facts & ChainFacts.IsAlarm) != 0;
-
-    internal bool HasUid => (_facts & ChainFacts.HasUid) != 0;
-
-    internal bool IsSampled => (_facts & ChainFacts.IsSampled) != 0;
-
     /// <summary>Primary key in both stores: where the line was read, see <see cref="Transport.SourceFile.RecordIdAt"/>.</summary>
     public UInt128 RecordId { get; init; }
 
@@ -85,18 +49,6 @@ public sealed class IndexedRecord
     public UInt128 LineHash { get; init; }
 
     public required string SourceFile { get; init; }
-    public long SourceOffset { get; init; }
-
-    /// <summary>Microseconds since the epoch at which the indexer took the record.</summary>
-    public long IngestedMicros { get; init; }
-
-    /// <summary>The service that wrote the record; see <see cref="RecordDeriver.ResolveServices"/> for what the rest of the trace can add.</summary>
-    public string? Service { get; set => field = SharedNames.Of(value, out _serviceHash); }
-
-    int _serviceHash;
-
-    /// <summary><see cref="SharedNames.HashOf"/> the service.</summary>
-    internal int ServiceHash => _serviceHash;
 
     /// <summary>True when the record itself names its service (field or version); false for a guess from its module, which other records of the trace may better.</summary>
     public bool ServiceIsCertain { get => (_facts & ChainFacts.ServiceIsCertain) != 0; init => Set(ChainFacts.ServiceIsCertain, value); }
@@ -129,9 +81,6 @@ public sealed class IndexedRecord
         }
     }
 
-    /// <summary>When the work began: the time of logging less the duration for calls and requests, the time of logging for events.</summary>
-    public long StartMicros { get; init; }
-
     /// <summary>When the work ended; for events the time of logging.</summary>
     internal long EndMicros => ChainFacts.EndOf(StartMicros, _duration, _facts);
 
@@ -148,16 +97,70 @@ public sealed class IndexedRecord
     /// <summary>What equal errors have in common: kind or code and the message without values. Null where there is no error.</summary>
     public string? ErrorKey { get; init; }
 
+    /// <summary><c>Name=value</c> of extra's scalar members, bounded.</summary>
+    public IReadOnlyList<string> Tags { get; init; } = [];
+
+    // From here on what building a chain looks at. The runtime puts references first, then numbers from the longest to the shortest, each in the order of
+    // declaration: so all that every record is asked for lies within 64 bytes.
+
+    /// <summary>The id as text; null for a record without one.</summary>
+    internal string? RpcIdText { get; private init; }
+
+    /// <summary>The service that wrote the record; see <see cref="RecordDeriver.ResolveServices"/> for what the rest of the trace can add.</summary>
+    public string? Service { get; set => field = SharedNames.Of(value, out _serviceHash); }
+
+    /// <summary><see cref="SharedNames.HashOf"/> the service.</summary>
+    internal int ServiceHash => _serviceHash;
+
     /// <summary>The target of a call: from host, URL or instance name.</summary>
     public string? Peer { get; init => field = SharedNames.Of(value, out _peerHash); }
-
-    readonly int _peerHash;
 
     /// <summary><see cref="SharedNames.HashOf"/> the peer.</summary>
     internal int PeerHash => _peerHash;
 
-    /// <summary><c>Name=value</c> of extra's scalar members, bounded.</summary>
-    public IReadOnlyList<string> Tags { get; init; } = [];
+    ulong _facts = ChainFacts.IsEvent;
+    readonly ulong _keyHigh, _keyLow;
+
+    /// <summary>When the work began: the time of logging less the duration for calls and requests, the time of logging for events.</summary>
+    public long StartMicros { get; init; }
+
+    readonly long _duration = NoDuration;
+    readonly long _timestamp;
+    readonly ulong _span, _parentSpan;
+
+    public long SourceOffset { get; init; }
+
+    /// <summary>Microseconds since the epoch at which the indexer took the record.</summary>
+    public long IngestedMicros { get; init; }
+
+    int _serviceHash;
+    readonly int _peerHash;
+
+    /// <summary>What a chain wants to know of the record, as <see cref="ChainFacts"/>.</summary>
+    internal ulong Facts => _facts;
+
+    /// <summary>The id as <see cref="RpcKey"/> packs it, first half.</summary>
+    internal ulong KeyHigh => _keyHigh;
+
+    internal ulong KeyLow => _keyLow;
+
+    /// <summary>A hash of the span id that stands for it; 0 where the record has none.</summary>
+    internal ulong Span => _span;
+
+    internal ulong ParentSpan => _parentSpan;
+
+    internal const long NoDuration = long.MinValue;
+
+    /// <summary>The duration in microseconds, or <see cref="NoDuration"/>.</summary>
+    internal long RawDuration => _duration;
+
+    internal long TimestampMicros => _timestamp;
+
+    internal bool IsAlarm => (_facts & ChainFacts.IsAlarm) != 0;
+
+    internal bool HasUid => (_facts & ChainFacts.HasUid) != 0;
+
+    internal bool IsSampled => (_facts & ChainFacts.IsSampled) != 0;
 
     void Set(ulong fact, bool value) => _facts = value ? _facts | fact : _facts & ~fact;
 

@@ -180,6 +180,9 @@ public readonly struct ChainNode : IEquatable<ChainNode>
         }
     }
 
+    /// <summary>Length of <see cref="IdText"/>, without looking at the text.</summary>
+    internal int IdLength => Data.IdLength;
+
     public RpcId Id
     {
         get

@@ -200,6 +200,7 @@ sealed class ChainAssembly
         ulong any = 0, all = ulong.MaxValue;
         string? lastService = null, lastPeer = null;
         int service = 0, peer = 0, count = 0;
+        for (var i = 0; i < records.Length && i < FetchAhead; i++) Fetch(records[i]);
         for (var i = 0; i < records.Length; i++)
         {
             if (i + FetchAhead < records.Length) Fetch(records[i + FetchAhead]);
@@ -257,8 +258,8 @@ sealed class ChainAssembly
 
         // Only a hint: that the collector may have moved the record in the meantime costs nothing.
         var address = Unsafe.As<IndexedRecord, nint>(ref record);
-        Sse.Prefetch0((void*)(address + 64));
-        Sse.Prefetch0((void*)(address + 128));
+        Sse.Prefetch0((void*)(address + 80));
+        Sse.Prefetch0((void*)(address + 136));
     }
 
     void CountErrors(ulong facts, int times)

@@ -79,11 +79,8 @@ static partial class ChainBenchmarks
     {
         var traces = RandomTrees.Make(Math.Max(1, records / size), size, seed: 7);
         var best = 0.0;
-        for (var round = 0; round < rounds; round++)
-        {
-            Settle();
-            best = Math.Max(best, BuildAll(traces));
-        }
+        Settle();
+        for (var round = 0; round < rounds; round++) best = Math.Max(best, BuildAll(traces));
 
         return new(best, BytesPerRecord(traces));
     }
@@ -103,15 +100,15 @@ static partial class ChainBenchmarks
         return read == 0 ? throw new InvalidOperationException("Nothing was built.") : built / elapsed.TotalSeconds;
     }
 
-    /// <summary>Asks for all that `--json` prints and the chain has to work out; what is left is text of the records themselves.</summary>
+    /// <summary>Asks for all that `--json` prints and the chain has to work out. What is left is text of the records themselves, which only writing it looks at.</summary>
     static long ReadAll(CallChain chain)
     {
         var sum = chain.StartMicros + chain.DurationMicros + chain.RecordCount + chain.PlaceholderCount + chain.GapCount + chain.CalleeOnlyCount + chain.AmbiguousCount;
         if (chain.Complete || chain.Resolved) sum++;
         foreach (var node in chain.Nodes)
         {
-            sum += node.IdText.Length + node.Execution + node.Depth + node.StartMicros + (node.DurationMicros ?? 0) + node.Records.Count;
-            if (node.Parent is { } parent) sum += parent.IdText.Length + parent.Execution;
+            sum += node.IdLength + node.Execution + node.Depth + node.StartMicros + (node.DurationMicros ?? 0) + node.Records.Count;
+            if (node.Parent is { } parent) sum += parent.IdLength + parent.Execution;
             if (node.IsPlaceholder || node.IsForeign || node.IsAmbiguous || node.IsError) sum++;
             if (node.Kind is not null) sum++;
             if (node.Service is not null) sum++;
