@@ -36,9 +36,10 @@ public sealed class IndexedRecord
             var name = value.Utf8(RecordField.Name);
             if (name.SequenceEqual("log.alarm"u8)) facts |= ChainFacts.IsAlarm;
             if (value.Has(RecordField.InstanceName) && (name.StartsWith("http."u8) || name.StartsWith("grpc."u8))) facts |= ChainFacts.HasClientName;
-            Set(facts, true);
             _span = SpanKey(value.Utf8(RecordField.SpanId));
             _parentSpan = SpanKey(value.Utf8(RecordField.ParentSpanId));
+            if (_parentSpan != 0) facts |= ChainFacts.HasParentSpan;
+            Set(facts, true);
         }
     }
 

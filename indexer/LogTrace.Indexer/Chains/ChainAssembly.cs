@@ -42,7 +42,7 @@ sealed class ChainAssembly
 
         /// <summary>Highest number used so far below the id.</summary>
         public ulong LastUsed;
-        public bool OnlyEventsAtOne, UsedZero, LastIsIrregular, HasRegularChild, IsSiteAmbiguous;
+        public bool OnlyEventsAtOne, UsedZero, LastIsIrregular, HasRegularChild, IsSiteAmbiguous, HasFurtherScope;
 
         public NodeFacts Facts;
 
@@ -75,6 +75,9 @@ sealed class ChainAssembly
 
     /// <summary>Records are fetched this many before they are looked at.</summary>
     const int FetchAhead = 12;
+
+    /// <summary>Calls and handlings of one id that are compared each with each; more come only from broken input.</summary>
+    const int MaxPairs = 256;
 
     /// <summary>Bits of an id that does not fit its key.</summary>
     const ushort TooManyBits = ushort.MaxValue;
@@ -116,6 +119,7 @@ sealed class ChainAssembly
     int _lastService;
     bool _twins;
     bool _trustsSpans;
+    int _matchingPairs, _differingPairs;
     Dictionary<int, List<IndexedRecord>>? _looseBySite;
     Dictionary<IndexedRecord, List<IndexedRecord>>? _copies;
 
@@ -148,6 +152,7 @@ sealed class ChainAssembly
         _twins = ReadsAsTwins();
         FindSites();
         LearnPairs();
+        FindFurtherScopes();
         PlaceLoose();
         _nodeCount = _siteCount;
         for (var site = 0; site < _siteCount; site++) AddNodes(site);
@@ -550,25 +555,99 @@ sealed class ChainAssembly
     {
         // A proxy that takes part in W3C tracing puts its own span between caller and callee, everywhere: then a difference proves nothing.
         _trustsSpans = true;
+        (_matchingPairs, _differingPairs) = (0, 0);
         if ((_any & ChainFacts.IsHandling) == 0) return;
-        int matching = 0, differing = 0;
-        foreach (ref readonly var site in _nodes.AsSpan(0, _siteCount))
+        var sites = _nodes.AsSpan(0, _siteCount);
+        foreach (ref readonly var site in sites)
+        {
+            if (site.Calls == 0 || site.Handlings == 0 || (long)site.Calls * site.Handlings > MaxPairs) continue;
+            for (var entry = site.OwnStart + site.Calls; entry < site.OwnEnd; entry++) Count(site, _entries[entry]);
+            for (var entry = site.CalleeStart; entry < site.CalleeEnd; entry++) Count(site, _entries[entry]);
+        }
+
+        _trustsSpans = _matchingPairs >= _differingPairs;
+        foreach (ref readonly var site in sites)
         {
             if (site.Calls != 1 || site.Handlings != 1) continue;
             ref readonly var call = ref _entries[site.OwnStart];
             ref readonly var server = ref _entries[HandlingOf(site)];
-            var parent = _records[server.Index].ParentSpan;
-            var span = _records[call.Index].Span;
-            if (parent != 0 && span != 0)
-            {
-                if (parent == span) matching++;
-                else differing++;
-            }
-
-            if (server.IsServer) _names.Learn(call.Peer, server.Service);
+            if (server.IsServer && !(_trustsSpans && HaveOtherSpans(call, server))) _names.Learn(call.Peer, server.Service);
         }
 
-        _trustsSpans = matching >= differing;
+        void Count(in Node site, in ChainEntry handling)
+        {
+            if (!handling.IsHandling || _records[handling.Index].ParentSpan is not (not 0 and var parent)) return;
+            var differs = false;
+            for (var call = site.OwnStart; call < site.OwnStart + site.Calls; call++)
+            {
+                if (_records[_entries[call].Index].Span is not (not 0 and var span)) continue;
+                if (span == parent)
+                {
+                    _matchingPairs++;
+                    return;
+                }
+
+                differs = true;
+            }
+
+            if (differs) _differingPairs++;
+        }
+    }
+
+    bool HaveOtherSpans(in ChainEntry call, in ChainEntry handling) =>
+        _records[call.Index].Span is not 0 and var span && _records[handling.Index].ParentSpan is not 0 and var parent && span != parent;
+
+    /// <summary>
+    /// Whatever is written in one scope names its span: the record that closes it as its own, calls and branches as their parent's, events as their own. Where
+    /// an id with one handling at most has two, it was used once more, and the records of that use are missing.
+    /// </summary>
+    void FindFurtherScopes()
+    {
+        if (!_trustsSpans || (_any & ChainFacts.HasParentSpan) == 0) return;
+        var scopes = new ulong[_siteCount];
+        for (var i = 0; i < _siteCount; i++)
+            if (_nodes[i].Handlings == 1) scopes[i] = _records[_entries[HandlingOf(_nodes[i])].Index].Span;
+
+        // Somebody else's spans may lie between a scope and what it calls, or around a log line: where most differ, a difference proves nothing.
+        int calls = _matchingPairs - _differingPairs, events = 0;
+        for (var i = 0; i < _siteCount; i++)
+        {
+            ref readonly var site = ref _nodes[i];
+            if (site.Parent < 0 || scopes[site.Parent] is not (not 0 and var scope)) continue;
+            for (var entry = site.OwnStart; entry < site.OwnEnd; entry++)
+            {
+                if (ScopeOf(_entries[entry]) is not (not 0 and var own)) continue;
+                if (_entries[entry].IsEvent) events += own == scope ? 1 : -1;
+                else calls += own == scope ? 1 : -1;
+            }
+        }
+
+        for (var i = 0; i < _siteCount; i++)
+        {
+            ref readonly var site = ref _nodes[i];
+            if (site.Parent < 0 || _nodes[site.Parent].Handlings > 1) continue;
+            for (var entry = site.OwnStart; entry < site.OwnEnd; entry++) Note(site.Parent, _entries[entry]);
+            for (var entry = site.CalleeStart; entry < site.CalleeEnd; entry++)
+                if (_entries[entry].IsHandling) Note(site.Parent, _entries[entry]);
+        }
+
+        void Note(int parent, in ChainEntry entry)
+        {
+            if ((entry.IsEvent ? events : calls) < 0 || ScopeOf(entry) is not (not 0 and var own)) return;
+            ref var scope = ref scopes[parent];
+            ref var above = ref _nodes[parent];
+            if (scope == 0) scope = own;
+            else if (scope != own) above.HasFurtherScope = true;
+            if (above is { Calls: 1, Handlings: 0 } && Executions.IsDatastore(_records[_entries[above.OwnStart].Index])) above.HasFurtherScope = true;
+        }
+    }
+
+    /// <summary>Span of the scope that a record on the caller's side was written in, 0 where it does not say: of a request that is the caller's secret.</summary>
+    ulong ScopeOf(in ChainEntry entry)
+    {
+        if (entry.IsServer) return 0;
+        var record = _records[entry.Index];
+        return entry.IsEvent ? record.Span : record.ParentSpan;
     }
 
     /// <summary>The entry of the only handling. An id's entries stand by what they are, calls first.</summary>
@@ -603,6 +682,7 @@ sealed class ChainAssembly
         var isSimple = site.Calls <= 1 && site.Handlings <= 1 && (site.Parent < 0 || _nodes[site.Parent].Next == 0) && !NeedsSplit(site);
         if (isSimple) AddOne(ref site, loose);
         else Split(index, loose);
+        if (_nodes[index] is { HasFurtherScope: true, Next: 0 }) UnknownExecution(index);
     }
 
     /// <summary>One call and one request that do not belong together, as far as their records tell.</summary>

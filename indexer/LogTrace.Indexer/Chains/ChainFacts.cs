@@ -20,7 +20,7 @@ static class ChainFacts
 
     const int LengthShift = 11, LengthBits = 11, KeyBitsShift = LengthShift + LengthBits;
 
-    public const ulong IsDebug = 1ul << 32, IsAlarm = 1ul << 33, HasUid = 1ul << 34, ServiceIsCertain = 1ul << 35, HasId = 1ul << 36;
+    public const ulong IsDebug = 1ul << 32, IsAlarm = 1ul << 33, HasUid = 1ul << 34, ServiceIsCertain = 1ul << 35, HasId = 1ul << 36, HasParentSpan = 1ul << 37;
 
     public static ulong OfId(string id, int keyBits) =>
         ((ulong)id.Length << LengthShift) | ((ulong)Math.Min(keyBits, byte.MaxValue) << KeyBitsShift) | (keyBits <= RpcKey.Bits ? IsWhole : 0) |

@@ -165,6 +165,8 @@ sealed class Executions(ChainNames peers, bool trustsSpans, ParentExecutions par
 
     static ReadOnlySpan<char> Stem(string? name) => name is not null && name.IndexOf('.') is var dot and >= 0 ? name.AsSpan(0, dot) : name;
 
+    public static bool IsDatastore(IndexedRecord call) => IsDatastore(call.Record.Name);
+
     static bool IsDatastore(string? name) => s_datastoreLookup.Contains(Stem(name));
 
     // ---- which handling belongs to which call ----

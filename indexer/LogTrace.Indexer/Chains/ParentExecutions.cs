@@ -39,10 +39,14 @@ sealed class ParentExecutions
     {
         if (_all is null) Fill();
         var candidates = _all!;
+        var isOpen = false;
         if (parentSpan is not null)
         {
             if (_all!.FindSpan(parentSpan) is { Count: > 0 } same) return (same.First, same.Count == 1);
             candidates = _withoutSpan!;
+
+            // One is known from below only: whether the span is that one's or another's whose handling is missing, nothing tells.
+            isOpen = _nodes[^1].IsUnknownExecution && candidates.First is { IsUnknownExecution: false };
         }
 
         if (service is null) return (candidates.First, false);
@@ -50,7 +54,7 @@ sealed class ParentExecutions
         var name = known.Count > 0 ? service : null;
         if (known.Count == 0) known = candidates.FindService(null);
         if (known.Count > 1 && instance != default && candidates.FindInstance(name, instance) is { Count: > 0 } here) known = here;
-        return (known.First, known.Count == 1);
+        return (known.First, known.Count == 1 && !isOpen);
     }
 
     void Fill()

@@ -67,7 +67,7 @@ sealed class Score
 
             // Nothing but records of the one call in the node, and that below the right one. A log line only says that its scope had made this call last.
             var isPlaced = isAnchored && (IsEvent(record) || node!.Records.All(other => other.Call == record.Call || IsEvent(other)));
-            var isFlagged = isShown && (node!.IsFlagged || node.Anchor is { IsFlagged: true });
+            var isFlagged = isShown && IsFlagged(node!);
             Placed.Count(isPlaced);
             Flagged.Count(isFlagged);
             WrongAndUnflagged.Count(!isPlaced && !isFlagged);
@@ -78,6 +78,18 @@ sealed class Score
         isExact &= CountOrder(trace, left, shown);
         Exact.Count(isExact);
         CountLoss(trace, survivors, left, shown);
+    }
+
+    /// <summary>Itself or what it stands under, down from its anchor: a doubtful placeholder between them says that the anchor is doubtful.</summary>
+    static bool IsFlagged(ShownNode node)
+    {
+        for (var shown = node; shown is not null; shown = shown.Parent)
+        {
+            if (shown.IsFlagged) return true;
+            if (shown != node && shown.Records.Count > 0) break;
+        }
+
+        return false;
     }
 
     static bool IsEvent(TrueRecord record) => record.Record.Kind == RecordKind.Event;

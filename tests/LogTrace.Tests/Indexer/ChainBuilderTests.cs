@@ -368,6 +368,36 @@ public sealed class ChainBuilderTests
         chain.ShouldBeSound(records);
     }
 
+    /// <code>
+    /// 1 gateway
+    /// |- 1.2 > orders
+    /// |  `- 1.2.2 orders > db
+    /// `- 1.2 ?               both its records are missing: 1.2.3 was made in another scope than the one that is left
+    ///    `- 1.2.3 orders > db
+    /// </code>
+    [Fact]
+    public void Call_of_another_scope_shows_that_its_id_was_used_once_more()
+    {
+        IndexedRecord[] records =
+        [
+            Request("1.1", "gateway", "e0"), Call("1.2", "gateway", "orders", span: "c1", parentSpan: "e0"), Request("1.2.1", "orders", "e1", "c1"),
+            Call("1.2.2", "orders", "db", "mysql.request", "d1", "e1"), Call("1.2.3", "orders", "db", "mysql.request", "d2", "e9"),
+        ];
+        var chain = Build(records);
+
+        chain.Draw().Should().Equal(
+            "1 >gateway [s]", "1.2 gateway>orders [c s]", "1.2.2 orders>db [c]", "1.2#1 gateway>orders ambiguous", "1.2.3 under 1.2#1 orders>db [c]");
+        (chain.AmbiguousCount, chain.PlaceholderCount).Should().Be((1, 0));
+        chain.ShouldBeSound(records);
+    }
+
+    [Fact]
+    public void Spans_that_somebody_else_puts_between_a_scope_and_its_calls_prove_nothing() =>
+        Build(
+                Request("1.1", "gateway", "e0"), Call("1.2", "gateway", "orders", span: "c1", parentSpan: "x1"), Call("1.3", "gateway", "stock", span: "c2", parentSpan: "x2"),
+                Call("1.4", "gateway", "stock", span: "c3", parentSpan: "x3"))
+            .Draw().Should().Equal("1 >gateway [s]", "1.2 gateway>orders [c]", "1.3 gateway>stock [c]", "1.4 gateway>stock [c]");
+
     [Fact]
     public void Byte_identical_lines_are_one_record_with_two_positions()
     {
