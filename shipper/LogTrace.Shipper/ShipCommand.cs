@@ -99,20 +99,12 @@ public static class ShipCommand
             .AddSimpleConsole(console => console.SingleLine = true)
             .AddConsole(console => console.LogToStandardErrorThreshold = LogLevel.Trace));
         var logger = logs.CreateLogger<ShipperPipeline>();
-        await using var writer = new KafkaWriter(kafka, logger.TransportSays);
+        KafkaTopic.CheckProperties(kafka);
+        // Files are found and held open from the first moment, whether Kafka is there or not.
+        await using var writer = new KafkaWriter(kafka, logger.TransportSays, makesTopic: true);
         using var deadTopic = kafka.DeadTopic.Length > 0 ? new DeadLetterTopic(kafka) : null;
         using var pipeline = new ShipperPipeline(options, writer, logger, deadTopic: deadTopic);
         using var status = options.Listen is { } address ? StatusEndpoint.Start(address, pipeline.Snapshot, () => writer.Statistics, logger) : null;
-        try
-        {
-            // A broker that makes topics by itself would give this one its own number of partitions and copies.
-            await KafkaTopic.WaitUntilThereAsync(kafka, logger.TransportDown, stop.Token).ConfigureAwait(false);
-        }
-        catch (OperationCanceledException) when (stop.IsCancellationRequested)
-        {
-            return options.Once ? 1 : 0;
-        }
-
         try
         {
             await pipeline.RunAsync(stop.Token, leave.Token).ConfigureAwait(false);
@@ -137,10 +129,9 @@ public static class ShipCommand
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal);
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, OnSignal);
         if (!File.Exists(path)) throw new SettingsException($"--replay: there is no file {Path.GetFullPath(path)}.");
-        await using var writer = new KafkaWriter(kafka, Console.Error.WriteLine);
+        await using var writer = new KafkaWriter(kafka, Console.Error.WriteLine, makesTopic: true);
         try
         {
-            await KafkaTopic.WaitUntilThereAsync(kafka, Console.Error.WriteLine, stop.Token).ConfigureAwait(false);
             var counts = await new Replay(writer, Console.Error.WriteLine).RunAsync(path, stop.Token).ConfigureAwait(false);
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{counts.Letters} lines = sent {counts.Sent} + refused {counts.Refused} + not kept whole {counts.Partial}"));
             return counts.Sent == counts.Letters ? 0 : 1;

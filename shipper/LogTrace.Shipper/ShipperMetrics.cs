@@ -79,7 +79,7 @@ sealed class ShipperMetrics(TimeProvider time)
     ShipperCounts _counts = new();
     IReadOnlyList<FileProgress> _files = [];
     long _failedBatches;
-    string? _stall = "no files were looked for yet; Kafka is asked for its topic first";
+    string? _stall = "no files were looked for yet";
     long? _lookedAt;
 
     public ShipperCounts Counts

@@ -17,6 +17,10 @@ public static class KafkaTopic
     /// <exception cref="ArgumentException">The client does not take one of <see cref="KafkaOptions.Properties"/>.</exception>
     public static Task<bool> EnsureAsync(KafkaOptions options, CancellationToken cancellationToken = default) => MakeAsync(options, [], cancellationToken);
 
+    /// <summary>Tries whether the client takes all <see cref="KafkaOptions.Properties"/>; asks nobody.</summary>
+    /// <exception cref="ArgumentException">It does not; the message says which.</exception>
+    public static void CheckProperties(KafkaOptions options) => Open(options.OrThrow()).Dispose();
+
     /// <summary>The topic of what is set aside: one partition, so that it is read in the order in which it came, and bounded.</summary>
     internal static Task<bool> EnsureDeadAsync(KafkaOptions options, CancellationToken cancellationToken) =>
         MakeAsync(options with { Partitions = 1 }, [new("retention.bytes", $"{1L << 30}"), new("retention.ms", $"{(long)TimeSpan.FromDays(30).TotalMilliseconds}")], cancellationToken);

@@ -11,7 +11,11 @@ namespace LogTrace.Transport;
 /// </summary>
 /// <param name="options">Must be valid, see <see cref="KafkaOptions.Validate"/>.</param>
 /// <param name="report">Gets a sentence when Kafka is lost or found again; called from any thread. Default nobody.</param>
-public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = null) : IRecordWriter
+/// <param name="makesTopic">
+/// Makes the topic if it is not there, as <see cref="KafkaTopic.EnsureAsync"/> does, before the first line; the first writes wait for that as long as it takes. A broker that makes topics by
+/// itself would give it its own number of partitions and copies. Default false.
+/// </param>
+public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = null, bool makesTopic = false) : IRecordWriter
 {
     /// <summary>What a record batch of Kafka and a record in it cost at most beyond key, value and header (kafka.apache.org/documentation/#messageformat).</summary>
     const int Framing = 61 + 45;
@@ -25,6 +29,7 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
     readonly KafkaState _state = new(report);
     readonly Lock _starting = new();
     Thread? _thread;
+    bool _topicIsThere;
     volatile Connection? _connection;
     long _inFlightBytes;
 
@@ -146,6 +151,12 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
 
     Connection Connect(bool oneByOne)
     {
+        if (makesTopic && !_topicIsThere)
+        {
+            KafkaTopic.WaitUntilThereAsync(_options, report ?? (_ => { }), _stop.Token).GetAwaiter().GetResult();
+            _topicIsThere = true;
+        }
+
         // A batch of messages over the topic's limit is refused as a whole; so the client must know the limit before it makes batches.
         var limit = KafkaTopic.MaxMessageBytesAsync(_options).WaitAsync(_stop.Token).GetAwaiter().GetResult();
         if (oneByOne && limit is null) report?.Invoke($"The limit of topic {_options.Topic} for a message cannot be learnt; lines are sent one by one from now on.");

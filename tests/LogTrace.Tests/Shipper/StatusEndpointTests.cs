@@ -4,6 +4,7 @@ using System.Net.Sockets;
 using System.Text.RegularExpressions;
 using LogTrace.Shipper;
 using LogTrace.Transport;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace LogTrace.Tests.Shipper;
@@ -82,6 +83,49 @@ public sealed class StatusEndpointTests
         rig.Rounds(1);
 
         rig.Pipeline.Snapshot().Stall.Should().Contain("nothing was acknowledged for 30 s");
+    }
+
+    [Fact]
+    public void Status_is_logged_when_anything_went_on_or_nothing_gets_on_and_else_not()
+    {
+        using var rig = new ShipperRig(options => options with { StatusInterval = TimeSpan.FromSeconds(30) });
+        var said = new List<string>();
+        using var pipeline = new ShipperPipeline(rig.Options, rig.Writer, new Listener(said), rig.Time);
+        pipeline.Open();
+        void Pass(int seconds)
+        {
+            for (var second = 0; second < seconds; second++)
+            {
+                rig.Time.Advance(TimeSpan.FromSeconds(1));
+                while (pipeline.Turn())
+                {
+                }
+            }
+        }
+
+        rig.Append("a.log", "one\n");
+        Pass(40);
+        said.Should().ContainSingle().Which.Should().StartWith("read 1 = shipped 1 + set aside 0 + blank 0 lines (4 = 4 + 0 + 0 bytes), 0 bytes not acknowledged, 0 bytes behind in 0 of 1 files");
+        Pass(120);
+        said.Should().HaveCount(1, "nothing went on");
+        rig.Writer.IsDown = true;
+        rig.Append("a.log", "two\n");
+        Pass(40);
+        said.Should().HaveCountGreaterThan(1).And.Subject.Last().Should().Contain("4 bytes behind in 1 of 1 files").And.Contain("the other side is down");
+    }
+
+    /// <summary>Keeps what the status line says.</summary>
+    sealed class Listener(List<string> said) : ILogger<ShipperPipeline>
+    {
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        {
+            if (formatter(state, exception) is { } text && text.StartsWith("read ", StringComparison.Ordinal)) said.Add(text);
+        }
     }
 
     [Fact]
