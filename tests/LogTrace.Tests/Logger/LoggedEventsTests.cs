@@ -341,6 +341,26 @@ public sealed class LoggedEventsTests : IDisposable
     }
 
     [Fact]
+    public void A_line_that_only_the_file_gets_costs_its_caller_no_memory_but_Serilog_s_own()
+    {
+        using var logger = NewLogger(file => file with { QueueBytes = 64 * 1024 * 1024 });
+        using var ours = new LoggerConfiguration().LogTrace(logger).CreateLogger();
+        using var nothing = new LoggerConfiguration().WriteTo.Sink(new Nowhere()).CreateLogger();
+        using var scope = logger.StartTrace("job");
+
+        Allocation.OfThousand(() => Log(ours)).Should().Be(Allocation.OfThousand(() => Log(nothing)));
+
+        static void Log(ILogger log) => log.Information("Order {OrderId} of {User} costs {Price}", 12, "ann", 12.5);
+    }
+
+    sealed class Nowhere : ILogEventSink
+    {
+        public void Emit(LogEvent logEvent)
+        {
+        }
+    }
+
+    [Fact]
     public void A_file_without_the_enricher_gets_no_ids()
     {
         using (var logger = NewLogger(file => file))
