@@ -1,5 +1,8 @@
 using System.Globalization;
+using System.Text;
+using LogTrace.Indexer;
 using LogTrace.Indexer.Chains;
+using LogTrace.Records;
 
 namespace LogTrace.Benchmarks.Accuracy;
 
@@ -21,6 +24,7 @@ static class AccuracyBenchmark
         LossVisibility(PureLoss(inputs, repetitions, seed, report), report);
         Harmless(traces, seed, report);
         SpoiltIds(traces, seed, report);
+        MalformedIds(traces, seed, report);
     }
 
     /// <summary>Gives what LogTrace scored, by input and loss.</summary>
@@ -194,6 +198,47 @@ static class AccuracyBenchmark
             "Ids used twice, names spoilt",
             "Share of the records, percent: wrong = under a wrong anchor or in company of another call's records. Beside it: matching called with calling service (um = dm).",
             ["defect", "records tell", "lost %", "wrong and not flagged", "bar", "flagged", "rightly placed", "um = dm rightly placed", "um = dm wrong and not flagged"], rows, isMet);
+    }
+
+    /// <summary>D7: lines with an id that is none come among those of a trace.</summary>
+    static void MalformedIds(int traces, int seed, Report report)
+    {
+        (string Name, string Id)[] ids =
+        [
+            ("empty", ""), ("empty segment", "1..2"), ("dot at the end", "1.2."), ("leading zero", "1.01"), ("letters", "1.a"), ("sign", "1.-2"), ("10^6 digits", new string('9', 1_000_000)),
+            ("10^6 segments", string.Join('.', Enumerable.Repeat("1", 1_000_000))), ("other digits", "1.\u0662"),
+        ];
+        var input = Inputs.Generate(traces, seed);
+        var rows = new List<string[]>();
+        var isMet = true;
+        foreach (var (name, id) in ids)
+        {
+            var line = Encoding.UTF8.GetBytes($$"""{"name":"http.get","trace_id":"t","rpc_id":"{{id}}","timestamp":1795300000,"service":"s0"}""");
+            var isRead = RecordCodec.TryRead(line, out var record, out var reason);
+            var extra = isRead ? RecordDeriver.Derive(record!, 1, 1, "malformed.log", 0, 0) : null;
+            int differing = 0, failed = 0;
+            foreach (var trace in input)
+            {
+                List<IndexedRecord> records = [.. trace.Records.Select(written => written.Record)];
+                var options = new ChainOptions { Reading = trace.Reading };
+                var expected = Outline(ChainBuilder.Build("t", records, options));
+                if (extra is not null) records.Insert(records.Count / 2, extra);
+                try
+                {
+                    if (Outline(ChainBuilder.Build("t", records, options)) != expected) differing++;
+                }
+                catch (Exception exception) // whatever it is, it is what this looks for
+                {
+                    Console.Error.WriteLine($"{name}: {exception}");
+                    failed++;
+                }
+            }
+
+            isMet &= differing + failed == 0 && (isRead || !string.IsNullOrEmpty(reason));
+            rows.Add([name, isRead ? "no: shown on the top, as a record without an id" : $"yes: {reason}", $"{failed}", differing == 0 ? "yes" : $"NO ({differing} of {input.Count})"]);
+        }
+
+        report.Table("D7 malformed ids", "The bar: nothing fails, what is set aside has its reason, and the rest of the chain is as without the line.", ["id", "set aside", "failures", "same as without"], rows, isMet);
     }
 
     static string Ratio(long part, long all) => all == 0 ? "-" : ((double)part / all).ToString("0.0##", CultureInfo.InvariantCulture);
