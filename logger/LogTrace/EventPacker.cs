@@ -43,7 +43,7 @@ enum PackedKind : byte
 }
 
 /// <summary>
-/// Takes from an event all that its line will say, as bytes in memory that each thread reuses. They can wait where objects had better not: the garbage collector copies what waits, other
+/// Takes from an event, or from an ended span, all that its line will say, as bytes in memory that each thread reuses. They can wait where objects had better not: the garbage collector copies what waits, other
 /// threads may change it, and nobody knows its size.
 /// </summary>
 sealed class EventPacker
@@ -95,6 +95,30 @@ sealed class EventPacker
         var properties = logEvent.Properties as Dictionary<string, LogEventPropertyValue> ?? logEvent.Properties.ToDictionary();
         if (shapes.Recent(logEvent.MessageTemplate) is not { } recent || !TryPack(logEvent, scope, recent, properties)) TryPack(logEvent, scope, shapes.Of(logEvent.MessageTemplate, properties), properties);
         return _objectCount == 0 && Shape.IsKept && _length <= MaxWaitingBytes;
+    }
+
+    /// <summary>Packs the record of an ended span that has no <c>extra</c>, for <see cref="RecordTexts"/>. False when it had better wait as its line.</summary>
+    public bool Pack(TraceLogger logger, TraceSpan span)
+    {
+        var scope = span.Scope;
+        _length = _objectCount = 0;
+        Put(new RecordHead(logger, span));
+        Put(scope.TraceId);
+        Put(scope.Prefix);
+        PutIfAny(span.Action);
+        PutIfAny(span.Param);
+        PutIfAny(span.Code);
+        PutIfAny(span.Msg);
+        PutIfAny(span.Backtrace);
+        PutIfAny(span.Uid);
+        PutIfAny(span.Source);
+        PutIfAny(span.ClientIp);
+        PutIfAny(span.UserAgent);
+        PutIfAny(span.Host);
+        PutIfAny(span.InstanceName);
+        PutIfAny(span.Db);
+        PutIfAny(span.Response);
+        return _length <= MaxWaitingBytes;
     }
 
     bool TryPack(LogEvent logEvent, TraceContext? scope, EventShape shape, Dictionary<string, LogEventPropertyValue> properties)
@@ -216,6 +240,12 @@ sealed class EventPacker
     {
         Put(kind);
         Put(value);
+    }
+
+    void PutIfAny(string? text)
+    {
+        if (text is null) Put(-1);
+        else Put(text);
     }
 
     void Put(string text)

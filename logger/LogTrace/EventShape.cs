@@ -37,7 +37,7 @@ sealed class PropertyName(string text, TraceMask mask)
 }
 
 /// <summary>What events of one template with the same properties in the same order have in common.</summary>
-sealed class EventShape
+sealed class EventShape : ILineMaker
 {
     readonly string[] _keys;
 
@@ -87,6 +87,9 @@ sealed class EventShape
 
     /// <summary>Whether it is there for good, and not for a single event.</summary>
     public bool IsKept { get; }
+
+    /// <summary>Makes the line of a packed event of this shape.</summary>
+    public void Make(ReadOnlySpan<byte> packed, LineWriter line) => Formatter.Format(packed, [], this, line);
 
     public bool IsNext(int at, string key) => at < _keys.Length && _keys[at] == key;
 

@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using LogTrace.Records;
 using Serilog.Events;
 using Serilog.Parsing;
@@ -6,53 +8,59 @@ using Serilog.Parsing;
 namespace LogTrace;
 
 /// <summary>
-/// A typed record on its way out: an ended span or a metric. It names its fields once, in the order of SCHEMA.md, and writes them either straight as a
-/// line or as properties of a LogEvent, so that both say the same.
+/// A typed record on its way out: an ended span or a metric, or what <see cref="EventPacker"/> took from one. It names its fields once, in the order of SCHEMA.md, and writes them either
+/// straight as a line or as properties of a LogEvent, so that both say the same.
 /// </summary>
-readonly struct RecordEntry
+readonly ref struct RecordEntry
 {
     readonly TraceLogger _logger;
-    readonly TraceSpan? _span;
-    readonly TraceContext? _scope;
     readonly KindTexts _kind;
-    readonly string _action;
+    readonly RecordHead _head;
+    readonly RecordTexts _texts;
     readonly IReadOnlyList<KeyValuePair<string, object?>>? _extra;
-    readonly long _now;
 
     public RecordEntry(TraceLogger logger, TraceSpan span)
     {
         _logger = logger;
-        _span = span;
-        _scope = span.Scope;
         _kind = logger.Texts.Kind(span.Name);
-        _action = span.Action;
+        _head = new RecordHead(logger, span);
+        _texts = new RecordTexts(span);
         _extra = span.Extra;
-        _now = span.EndTimestamp == 0 ? logger.Clock.Now : span.EndTimestamp;
+        Scope = span.Scope;
     }
 
     public RecordEntry(TraceLogger logger, string name, string action, IReadOnlyList<KeyValuePair<string, object?>> extra, TraceContext? scope)
     {
         _logger = logger;
-        _scope = scope;
         _kind = logger.Texts.Kind(name);
-        _action = action;
+        _head = new RecordHead(logger, scope);
+        _texts = new RecordTexts(action, scope);
         _extra = extra;
-        _now = logger.Clock.Now;
+        Scope = scope;
+    }
+
+    /// <summary>A packed one. It cannot become a LogEvent.</summary>
+    public RecordEntry(TraceLogger logger, KindTexts kind, ReadOnlySpan<byte> packed)
+    {
+        _logger = logger;
+        _kind = kind;
+        _head = MemoryMarshal.Read<RecordHead>(packed);
+        _texts = new RecordTexts(packed[Unsafe.SizeOf<RecordHead>()..]);
     }
 
     /// <summary>The scope whose record it is; null outside one.</summary>
-    public TraceContext? Scope => _scope;
+    public TraceContext? Scope { get; }
 
     /// <summary>Whether it says that something failed.</summary>
-    public bool IsError => _span is { IsFailed: true };
+    public bool IsError => _head.IsFailed;
 
     interface IFields
     {
         void Fixed(FixedText text);
 
-        void Ids(TraceContext scope, long number);
+        void Ids(ReadOnlySpan<char> traceId, ReadOnlySpan<char> prefix, long number);
 
-        void Text(RecordField field, string? value);
+        void Text(RecordField field, ReadOnlySpan<char> value);
 
         void Number(RecordField field, long value);
 
@@ -83,69 +91,63 @@ readonly struct RecordEntry
     {
         var fields = new PropertyFields([], _logger.Mask);
         Visit(ref fields);
-        var level = _span is { IsFailed: true } ? LogEventLevel.Error : LogEventLevel.Information;
-        return new LogEvent(DateTimeOffset.UnixEpoch.AddMicroseconds(_logger.Clock.Micros(_now)), level, null, TraceLogger.RecordTemplate, fields.Properties);
+        return new LogEvent(
+            DateTimeOffset.UnixEpoch.AddMicroseconds(_head.Micros), IsError ? LogEventLevel.Error : LogEventLevel.Information, null, TraceLogger.RecordTemplate, fields.Properties);
     }
 
     void Visit<T>(ref T fields)
         where T : IFields
     {
-        var micros = _logger.Clock.Micros(_now);
         var texts = _logger.Texts;
-        fields.Fixed(_span is { IsFailed: true } ? _kind.FailedName : _kind.Name);
-        if (_scope is not null) fields.Ids(_scope, _span?.Number ?? _scope.LastNumber);
-        fields.Number(RecordField.Timestamp, micros / 1_000_000);
+        fields.Fixed(_head.IsFailed ? _kind.FailedName : _kind.Name);
+        if (_head.HasScope) fields.Ids(_texts.TraceId, _texts.Prefix, _head.Number);
+        fields.Number(RecordField.Timestamp, _head.Micros / 1_000_000);
         fields.Fixed(_kind.Origin);
-        fields.Text(RecordField.Action, _action);
-        fields.Text(RecordField.Param, _span?.Param ?? "");
+        fields.Text(RecordField.Action, _texts.Action);
+        fields.Text(RecordField.Param, _texts.Param);
         fields.Fixed(texts.Version);
-        if (_span is not null) fields.Seconds(RecordField.Duration, _logger.Clock.Micros(_span.StartTimestamp, _now));
-        fields.Text(RecordField.Code, _span?.Code);
-        fields.Text(RecordField.Msg, _span?.Msg);
-        fields.Text(RecordField.Backtrace, _span?.Backtrace);
-        fields.Text(RecordField.Uid, _span?.Uid);
+        if (_head.DurationMicros is not RecordHead.None) fields.Seconds(RecordField.Duration, _head.DurationMicros);
+        fields.Text(RecordField.Code, _texts.Code);
+        fields.Text(RecordField.Msg, _texts.Msg);
+        fields.Text(RecordField.Backtrace, _texts.Backtrace);
+        fields.Text(RecordField.Uid, _texts.Uid);
         fields.Fixed(texts.Pid);
-        if (_span is not null)
-        {
-            fields.Text(RecordField.Source, _span.Source);
-            fields.Text(RecordField.ClientIp, _span.ClientIp);
-            fields.Text(RecordField.UserAgent, _span.UserAgent);
-            fields.Text(RecordField.Host, _span.Host);
-            fields.Text(RecordField.InstanceName, _span.InstanceName);
-            fields.Text(RecordField.Db, _span.Db);
-            fields.Text(RecordField.Response, _span.Response);
-            if (_span.ResponseLength is { } length and >= 0) fields.Number(RecordField.ResponseLength, length);
-            if (_span.DnsDuration is { } dns) fields.Seconds(RecordField.DnsDuration, Micros(dns));
-        }
-
+        fields.Text(RecordField.Source, _texts.Source);
+        fields.Text(RecordField.ClientIp, _texts.ClientIp);
+        fields.Text(RecordField.UserAgent, _texts.UserAgent);
+        fields.Text(RecordField.Host, _texts.Host);
+        fields.Text(RecordField.InstanceName, _texts.InstanceName);
+        fields.Text(RecordField.Db, _texts.Db);
+        fields.Text(RecordField.Response, _texts.Response);
+        if (_head.ResponseLength >= 0) fields.Number(RecordField.ResponseLength, _head.ResponseLength);
+        if (_head.DnsMicros is not RecordHead.None) fields.Seconds(RecordField.DnsDuration, _head.DnsMicros);
         if (_extra is { Count: > 0 }) fields.Extra(_extra);
         fields.Fixed(texts.Service);
-        fields.Number(RecordField.TimestampUs, micros);
-        if (_scope is null) return;
-        if (_scope.IsDebug) fields.Flag(RecordField.Debug, true);
-        if (_scope.Held is not null) fields.Flag(RecordField.Sampled, true);
-        TraceSpan execution = _span ?? _scope;
-        fields.Span(RecordField.SpanId, execution.SpanNumber);
-        if (execution.ParentSpanNumber != 0) fields.Span(RecordField.ParentSpanId, execution.ParentSpanNumber);
+        fields.Number(RecordField.TimestampUs, _head.Micros);
+        if (!_head.HasScope) return;
+        if (_head.IsDebug) fields.Flag(RecordField.Debug, true);
+        if (_head.IsSampled) fields.Flag(RecordField.Sampled, true);
+        fields.Span(RecordField.SpanId, _head.Span);
+        if (_head.ParentSpan != 0) fields.Span(RecordField.ParentSpanId, _head.ParentSpan);
     }
 
     readonly struct LineFields(LineWriter line, TraceLogger logger) : IFields
     {
         public void Fixed(FixedText text) => line.Fixed(text);
 
-        public void Ids(TraceContext scope, long number)
+        public void Ids(ReadOnlySpan<char> traceId, ReadOnlySpan<char> prefix, long number)
         {
-            line.Text(RecordField.TraceId, scope.TraceId, logger.Options.MaxTextLength);
-            line.RpcId(scope.Prefix, number);
+            line.Text(RecordField.TraceId, traceId, logger.Options.MaxTextLength);
+            line.RpcId(prefix, number);
         }
 
         // Most fields of most records are empty.
-        public void Text(RecordField field, string? value)
+        public void Text(RecordField field, ReadOnlySpan<char> value)
         {
-            if (value is not null) Filled(field, value);
+            if (RecordTexts.IsSaid(value)) Filled(field, value);
         }
 
-        void Filled(RecordField field, string value) => line.Text(field, logger.Mask.Field(field, value), logger.Options.MaxTextLength);
+        void Filled(RecordField field, ReadOnlySpan<char> value) => line.Text(field, logger.Mask.TryField(field, value, out var masked) ? masked : value, logger.Options.MaxTextLength);
 
         public void Number(RecordField field, long value) => line.Number(field, value);
 
@@ -173,15 +175,15 @@ readonly struct RecordEntry
             foreach (var (field, value) in text.Fields) Add(field, value);
         }
 
-        public void Ids(TraceContext scope, long number)
+        public void Ids(ReadOnlySpan<char> traceId, ReadOnlySpan<char> prefix, long number)
         {
-            Add(RecordField.TraceId, scope.TraceId);
-            Add(RecordField.RpcId, scope.NumberText(number));
+            Add(RecordField.TraceId, traceId.ToString());
+            Add(RecordField.RpcId, string.Create(CultureInfo.InvariantCulture, $"{prefix}.{number}"));
         }
 
-        public void Text(RecordField field, string? value)
+        public void Text(RecordField field, ReadOnlySpan<char> value)
         {
-            if (mask.Field(field, value) is { } masked) Add(field, masked);
+            if (RecordTexts.IsSaid(value)) Add(field, mask.TryField(field, value, out var masked) ? masked : value.ToString());
         }
 
         public void Number(RecordField field, long value) => Add(field, value);
@@ -200,5 +202,135 @@ readonly struct RecordEntry
         }
 
         void Add(RecordField field, object value) => Properties.Add(new(RecordFields.WireName(field), new ScalarValue(value)));
+    }
+}
+
+/// <summary>What a record says in numbers.</summary>
+readonly struct RecordHead
+{
+    /// <summary>Where there is no duration or length.</summary>
+    public const long None = -1;
+
+    public readonly long Micros;
+    public readonly long DurationMicros = None;
+    public readonly long Number;
+    public readonly ulong Span;
+
+    /// <summary>0 at the top of a trace.</summary>
+    public readonly ulong ParentSpan;
+    public readonly long ResponseLength = None;
+    public readonly long DnsMicros = None;
+    public readonly bool HasScope;
+    public readonly bool IsFailed;
+    public readonly bool IsDebug;
+    public readonly bool IsSampled;
+
+    public RecordHead(TraceLogger logger, TraceSpan span)
+    {
+        var clock = logger.Clock;
+        var now = span.EndTimestamp == 0 ? clock.Now : span.EndTimestamp;
+        var scope = span.Scope;
+        Micros = clock.Micros(now);
+        DurationMicros = Math.Max(0, clock.Micros(span.StartTimestamp, now));
+        Number = span.Number;
+        Span = span.SpanNumber;
+        ParentSpan = span.ParentSpanNumber;
+        if (span.ResponseLength is { } length and >= 0) ResponseLength = length;
+        if (span.DnsDuration is { } dns) DnsMicros = Math.Max(0, RecordEntry.Micros(dns));
+        HasScope = true;
+        IsFailed = span.IsFailed;
+        IsDebug = scope.IsDebug;
+        IsSampled = scope.Held is not null;
+    }
+
+    /// <summary>Of a record that is no span's: it took place where its scope, if there is one, is now.</summary>
+    public RecordHead(TraceLogger logger, TraceContext? scope)
+    {
+        Micros = logger.Clock.Micros(logger.Clock.Now);
+        if (scope is null) return;
+        Number = scope.LastNumber;
+        Span = scope.SpanNumber;
+        ParentSpan = scope.ParentSpanNumber;
+        HasScope = true;
+        IsDebug = scope.IsDebug;
+        IsSampled = scope.Held is not null;
+    }
+}
+
+/// <summary>What a record says in texts; the default value where it says nothing, which is not the empty text.</summary>
+readonly ref struct RecordTexts
+{
+    public readonly ReadOnlySpan<char> TraceId;
+    public readonly ReadOnlySpan<char> Prefix;
+    public readonly ReadOnlySpan<char> Action;
+    public readonly ReadOnlySpan<char> Param;
+    public readonly ReadOnlySpan<char> Code;
+    public readonly ReadOnlySpan<char> Msg;
+    public readonly ReadOnlySpan<char> Backtrace;
+    public readonly ReadOnlySpan<char> Uid;
+    public readonly ReadOnlySpan<char> Source;
+    public readonly ReadOnlySpan<char> ClientIp;
+    public readonly ReadOnlySpan<char> UserAgent;
+    public readonly ReadOnlySpan<char> Host;
+    public readonly ReadOnlySpan<char> InstanceName;
+    public readonly ReadOnlySpan<char> Db;
+    public readonly ReadOnlySpan<char> Response;
+
+    public RecordTexts(TraceSpan span)
+        : this(span.Action, span.Scope)
+    {
+        Param = span.Param;
+        Code = span.Code;
+        Msg = span.Msg;
+        Backtrace = span.Backtrace;
+        Uid = span.Uid;
+        Source = span.Source;
+        ClientIp = span.ClientIp;
+        UserAgent = span.UserAgent;
+        Host = span.Host;
+        InstanceName = span.InstanceName;
+        Db = span.Db;
+        Response = span.Response;
+    }
+
+    public RecordTexts(string action, TraceContext? scope)
+    {
+        TraceId = scope?.TraceId;
+        Prefix = scope?.Prefix;
+        Action = action;
+        Param = "";
+    }
+
+    /// <summary>Reads what <see cref="EventPacker"/> wrote, in its order.</summary>
+    public RecordTexts(ReadOnlySpan<byte> packed)
+    {
+        TraceId = Take(ref packed);
+        Prefix = Take(ref packed);
+        Action = Take(ref packed);
+        Param = Take(ref packed);
+        Code = Take(ref packed);
+        Msg = Take(ref packed);
+        Backtrace = Take(ref packed);
+        Uid = Take(ref packed);
+        Source = Take(ref packed);
+        ClientIp = Take(ref packed);
+        UserAgent = Take(ref packed);
+        Host = Take(ref packed);
+        InstanceName = Take(ref packed);
+        Db = Take(ref packed);
+        Response = Take(ref packed);
+    }
+
+    /// <summary>Whether there is a text, if only the empty one.</summary>
+    public static bool IsSaid(ReadOnlySpan<char> text) => !Unsafe.IsNullRef(ref MemoryMarshal.GetReference(text));
+
+    static ReadOnlySpan<char> Take(scoped ref ReadOnlySpan<byte> packed)
+    {
+        var length = MemoryMarshal.Read<int>(packed);
+        packed = packed[sizeof(int)..];
+        if (length < 0) return default;
+        var text = MemoryMarshal.Cast<byte, char>(packed[..(length * sizeof(char))]);
+        packed = packed[(length * sizeof(char))..];
+        return text;
     }
 }

@@ -32,7 +32,7 @@ sealed class FixedText
 }
 
 /// <summary>What all records of one kind have in common, <c>mysql.request</c> and its failures.</summary>
-sealed class KindTexts(string name, FixedText origin)
+sealed class KindTexts(string name, FixedText origin, TraceLogger logger) : ILineMaker
 {
     public string Key { get; } = name;
 
@@ -42,6 +42,13 @@ sealed class KindTexts(string name, FixedText origin)
 
     /// <summary>Department, module and address.</summary>
     public FixedText Origin { get; } = origin;
+
+    /// <summary>Makes the line of a packed record of this kind.</summary>
+    public void Make(ReadOnlySpan<byte> packed, LineWriter line)
+    {
+        new RecordEntry(logger, this, packed).WriteTo(line);
+        line.LineEnd();
+    }
 }
 
 /// <summary>What all log lines of one source context have in common.</summary>
@@ -59,11 +66,14 @@ sealed class ServiceTexts
     readonly KindTexts?[] _recent = new KindTexts?[64];
     readonly ConcurrentDictionary<string, SourceTexts> _sources = new(StringComparer.Ordinal);
     readonly SourceTexts?[] _recentSources = new SourceTexts?[64];
+    readonly TraceLogger _logger;
     readonly LogTraceOptions _options;
     readonly string _serverIp;
 
-    public ServiceTexts(LogTraceOptions options)
+    public ServiceTexts(TraceLogger logger)
     {
+        var options = logger.Options;
+        _logger = logger;
         _options = options;
         _serverIp = options.ServerIp.Length > 0 ? options.ServerIp : LogTraceOptions.FindServerIp();
         Service = new(RecordField.Service, options.Service);
@@ -88,7 +98,7 @@ sealed class ServiceTexts
         if (Volatile.Read(ref recent) is { } last && last.Key == name) return last;
         if (!_kinds.TryGetValue(name, out var kind))
         {
-            kind = new KindTexts(name, OriginOf(name.Replace('.', '_')));
+            kind = new KindTexts(name, OriginOf(name.Replace('.', '_')), _logger);
             if (_kinds.Count < MaxKept) _kinds.TryAdd(name, kind);
         }
 

@@ -19,10 +19,17 @@ public enum DropReason
     Closed,
 }
 
+/// <summary>Makes a line of what was packed, when its turn to be written comes.</summary>
+interface ILineMaker
+{
+    /// <summary>Adds the line with its line end. Never throws.</summary>
+    void Make(ReadOnlySpan<byte> packed, LineWriter line);
+}
+
 /// <summary>
 /// Appends whole lines to files of this process's own, from one thread. Lines wait in one of two buffers while the other is written; when the waiting
-/// one is full, callers wait for a limited time and then drop their line, counted. Log lines that come through Serilog wait there as packed events, at their place among the lines, and
-/// are formatted by the thread that writes.
+/// one is full, callers wait for a limited time and then drop their line, counted. Records and log lines mostly wait there packed, at their place among the lines, and are made
+/// lines by the thread that writes: it has time, and all it needs at hand. While it is behind, callers make the lines of their records themselves.
 /// </summary>
 /// <remarks>
 /// Two buffers, made at the start, instead of a channel of lines: the bound is bytes, a batch is one write, and a line costs a copy instead of an allocation.
@@ -39,6 +46,9 @@ public sealed class TraceFile : IDisposable
     // What packed events become lines in before they are written.
     const int PieceBytes = 64 * 1024;
 
+    // Of a packed event; where they are smaller, memory for more of them is made.
+    const int UsualBytes = 1024;
+
     readonly TraceFileOptions _options;
     readonly TimeProvider _time;
     readonly string _folder;
@@ -53,8 +63,8 @@ public sealed class TraceFile : IDisposable
     // Guarded by _gate.
     byte[] _waiting;
     byte[] _spare;
-    PackedEvent[] _waitingEvents = [];
-    PackedEvent[] _spareEvents = [];
+    PackedEvent[] _waitingEvents;
+    PackedEvent[] _spareEvents;
     int _waitingEventCount;
     int _waitingBytes;
     int _waitingLines;
@@ -81,7 +91,7 @@ public sealed class TraceFile : IDisposable
     long _written;
 
     /// <summary>Where among the waiting lines an event stands.</summary>
-    readonly record struct PackedEvent(EventShape Shape, int At, int Length);
+    readonly record struct PackedEvent(ILineMaker Maker, int At, int Length);
 
     /// <summary>Opens the first file.</summary>
     /// <exception cref="LogTraceOptionsException">The options do not hold.</exception>
@@ -100,6 +110,8 @@ public sealed class TraceFile : IDisposable
         _time = time;
         _waiting = NewBuffer();
         _spare = NewBuffer();
+        _waitingEvents = new PackedEvent[options.QueueBytes / 2 / UsualBytes];
+        _spareEvents = new PackedEvent[options.QueueBytes / 2 / UsualBytes];
         var path = Path.GetFullPath(options.Path);
         _folder = Path.GetDirectoryName(path)!;
         _stem = Path.GetFileNameWithoutExtension(path);
@@ -124,6 +136,9 @@ public sealed class TraceFile : IDisposable
 
     /// <summary>Lines given up: the queue stayed full, the disk refused, or the file was closed.</summary>
     public long Dropped => s_reasons.Sum(DroppedFor);
+
+    /// <summary>Whether so much waits that callers had better make lines themselves. A moment's answer.</summary>
+    internal bool IsBehind => Volatile.Read(ref _waitingBytes) > _options.QueueBytes / 4;
 
     /// <summary>The file that is written to now; null while the disk refuses.</summary>
     public string? CurrentPath
@@ -151,9 +166,9 @@ public sealed class TraceFile : IDisposable
     public bool Append(ReadOnlySpan<byte> line) => Append(line, null);
 
     /// <summary>The same for what becomes a line on the thread that writes.</summary>
-    /// <param name="line">A packed event, or a line.</param>
-    /// <param name="shape">The shape of the event; null for a line.</param>
-    internal bool Append(ReadOnlySpan<byte> line, EventShape? shape)
+    /// <param name="line">A packed event or record, or a line.</param>
+    /// <param name="maker">What makes its line; null for a line.</param>
+    internal bool Append(ReadOnlySpan<byte> line, ILineMaker? maker)
     {
         lock (_gate)
         {
@@ -162,7 +177,7 @@ public sealed class TraceFile : IDisposable
             // Longer than a buffer: it comes alone and in a buffer of its own.
             if (line.Length > _waiting.Length) _waiting = new byte[line.Length];
             line.CopyTo(_waiting.AsSpan(_waitingBytes));
-            if (shape is not null) AddEvent(new(shape, _waitingBytes, line.Length));
+            if (maker is not null) AddEvent(new(maker, _waitingBytes, line.Length));
             var before = _waitingBytes;
             _waitingBytes += line.Length;
             _waitingLines++;
@@ -237,7 +252,7 @@ public sealed class TraceFile : IDisposable
 
     void AddEvent(PackedEvent packed)
     {
-        if (_waitingEventCount == _waitingEvents.Length) Array.Resize(ref _waitingEvents, Math.Max(256, _waitingEventCount * 2));
+        if (_waitingEventCount == _waitingEvents.Length) Array.Resize(ref _waitingEvents, _waitingEventCount * 2);
         _waitingEvents[_waitingEventCount++] = packed;
     }
 
@@ -331,7 +346,7 @@ public sealed class TraceFile : IDisposable
         {
             AddLines(lines[done..packed.At]);
             done = packed.At + packed.Length;
-            packed.Shape.Formatter.Format(lines[packed.At..done], [], packed.Shape, piece);
+            packed.Maker.Make(lines[packed.At..done], piece);
             if (piece.Length >= PieceBytes) WritePiece();
         }
 

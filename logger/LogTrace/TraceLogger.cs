@@ -57,7 +57,7 @@ public sealed class TraceLogger : IDisposable
         Time = time;
         Clock = new TraceClock(time);
         Service = options.Service;
-        Texts = new ServiceTexts(options);
+        Texts = new ServiceTexts(this);
         _debugGate = new DebugGate(options, time);
         _callers = new NetworkList(options.Callers.Select(caller => caller.Network));
         _proxies = new NetworkList(options.KnownProxies);
@@ -266,7 +266,25 @@ public sealed class TraceLogger : IDisposable
     internal void Write(TraceSpan span)
     {
         if (span is TraceContext { IsFork: false } scope && (scope.Held is not null || scope.HeldDebug is not null)) WriteLast(scope);
-        else WriteRecord(new RecordEntry(this, span));
+        else if (File is not { IsBehind: false } file || span.Scope.Held is not null || span.Extra is { Count: > 0 }) WriteRecord(new RecordEntry(this, span));
+        else Queue(span, file);
+    }
+
+    /// <summary>Queues what becomes the record of an ended span on the thread that writes.</summary>
+    void Queue(TraceSpan span, TraceFile file)
+    {
+        var packer = EventPacker.Rent();
+        if (packer.Pack(this, span))
+        {
+            if (Sampler.HasLimit) Sampler.Written(1);
+            file.Append(packer.Packed, Texts.Kind(span.Name));
+        }
+        else
+        {
+            WriteRecord(new RecordEntry(this, span));
+        }
+
+        EventPacker.Return(packer);
     }
 
     /// <summary>The record that says in the file itself that lines are missing there: a <c>metric.counter</c> named <c>logtrace.dropped_lines</c>.</summary>
