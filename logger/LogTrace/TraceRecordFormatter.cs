@@ -27,7 +27,7 @@ public sealed class TraceRecordFormatter : ITextFormatter
     /// <summary>Writes records of the service that <paramref name="options"/> describe. Opens no file.</summary>
     /// <exception cref="LogTraceOptionsException">The options do not hold.</exception>
     public TraceRecordFormatter(LogTraceOptions options)
-        : this(new TraceLogger((options ?? throw new ArgumentNullException(nameof(options))) with { File = null }))
+        : this(new TraceLogger(Silent(options ?? throw new ArgumentNullException(nameof(options)))))
     {
     }
 
@@ -39,6 +39,10 @@ public sealed class TraceRecordFormatter : ITextFormatter
         Shapes = new EventShapes(this, logger.Mask);
         _maxText = logger.Options.MaxTextLength;
     }
+
+    // It only lends its settings and is never disposed: were it to listen to what happens in the process, it would do so for good.
+    static LogTraceOptions Silent(LogTraceOptions options) =>
+        options with { File = null, Instrumentation = options.Instrumentation with { HttpClients = false, Databases = false, ActivitySources = [] } };
 
     internal EventShapes Shapes { get; }
 

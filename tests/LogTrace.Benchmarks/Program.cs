@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Help;
 using System.Globalization;
 using LogTrace.Benchmarks;
 using LogTrace.Benchmarks.Accuracy;
@@ -90,7 +91,7 @@ accuracy.SetAction(parse =>
     return Keep(parse, report, "accuracy");
 });
 
-var root = new RootCommand("LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { logger, overhead, ship, chain, accuracy };
+var root = new Command("bench", "LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { new HelpOption(), logger, overhead, ship, chain, accuracy };
 return await root.Parse(args).InvokeAsync();
 
 int Keep(ParseResult parse, Report report, string name)

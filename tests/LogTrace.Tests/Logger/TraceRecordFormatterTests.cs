@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using CsCheck;
@@ -24,6 +25,19 @@ public sealed class TraceRecordFormatterTests
         line.Should().EndWith("\n");
         line.AsSpan(0, line.Length - 1).IndexOfAny("\n\r").Should().Be(-1);
         return (line, Written.Record(line));
+    }
+
+    [Fact]
+    public void A_formatter_listens_to_nothing()
+    {
+        using var source = new ActivitySource($"{nameof(A_formatter_listens_to_nothing)}-{Guid.NewGuid():n}");
+        var options = s_options with { Instrumentation = new() { ActivitySources = [source.Name] } };
+
+        _ = new TraceRecordFormatter(options);
+
+        source.HasListeners().Should().BeFalse();
+        using var logger = new TraceLogger(options);
+        source.HasListeners().Should().BeTrue();
     }
 
     [Theory]
