@@ -21,12 +21,10 @@ public sealed class LoggedEventsTests : IDisposable
 
     public void Dispose() => _folder.Dispose();
 
-    TraceLogger NewLogger(Func<TraceFileOptions, TraceFileOptions> configure, Action? beforeWrite = null)
+    TraceLogger NewLogger(Func<TraceFileOptions, TraceFileOptions> configure)
     {
         var options = TestService.Options("orders", LogPath);
-        var logger = new TraceLogger(options with { File = configure(options.File!) });
-        logger.File!.BeforeWrite = beforeWrite;
-        return logger;
+        return new TraceLogger(options with { File = configure(options.File!) });
     }
 
     [Theory]
@@ -90,24 +88,17 @@ public sealed class LoggedEventsTests : IDisposable
     public async Task Events_are_charged_what_they_keep_and_dropped_and_counted_when_the_queue_stays_full()
     {
         const int QueueBytes = 64 * 1024, Chars = 1000;
-        using var disk = new ManualResetEventSlim();
-        using var standsStill = new ManualResetEventSlim();
-        using var logger = NewLogger(
-            file => file with { QueueBytes = QueueBytes, FlushBytes = 1024, WhenFull = FullQueue.DropNewest },
-            () =>
-            {
-                standsStill.Set();
-                disk.Wait();
-            });
+        using var logger = NewLogger(file => file with { QueueBytes = QueueBytes, FlushBytes = 1024, WhenFull = FullQueue.DropNewest });
         using var log = new LoggerConfiguration().LogTrace(logger).CreateLogger();
+        using var disk = new StoppedDisk(logger.File!);
         log.Information("first");
-        await Task.Run(standsStill.Wait).Within();
+        await disk.StandsStill.Within();
 
         for (var i = 0; i < 100; i++) log.Information("{Text}", new string('x', Chars));
 
         var dropped = logger.File!.DroppedFor(DropReason.QueueFull);
         dropped.Should().BeInRange(100 - QueueBytes / (2 * Chars * sizeof(char)), 95);
-        disk.Set();
+        disk.GoOn();
         await Task.Run(() => logger.File.Flush(TimeSpan.FromSeconds(30))).Within();
         log.Information("last");
         logger.Dispose();
@@ -136,9 +127,9 @@ public sealed class LoggedEventsTests : IDisposable
     [Fact]
     public void What_changes_after_the_call_is_written_as_it_was()
     {
-        using var disk = new ManualResetEventSlim();
-        using (var logger = NewLogger(file => file, () => disk.Wait()))
+        using (var logger = NewLogger(file => file))
         using (var log = new LoggerConfiguration().Destructure.AsScalar<Mutable>().LogTrace(logger).CreateLogger())
+        using (var disk = new StoppedDisk(logger.File!))
         {
             var value = new Mutable { Text = "before" };
             var list = new List<int> { 1 };
@@ -146,7 +137,7 @@ public sealed class LoggedEventsTests : IDisposable
             log.Information("They are {List} and {@Value}", list, new { Value = list });
             value.Text = "after";
             list.Add(2);
-            disk.Set();
+            disk.GoOn();
         }
 
         Written.Records(LogPath).Select(record => record.Msg).Should().Equal("It is before", "They are [1] and { Value: [1] }");
@@ -155,16 +146,16 @@ public sealed class LoggedEventsTests : IDisposable
     [Fact]
     public void Values_with_parts_are_written_as_they_were_with_secrets_taken_out_at_every_depth()
     {
-        using var disk = new ManualResetEventSlim();
-        using (var logger = NewLogger(file => file, () => disk.Wait()))
+        using (var logger = NewLogger(file => file))
         using (var log = new LoggerConfiguration().LogTrace(logger).CreateLogger())
+        using (var disk = new StoppedDisk(logger.File!))
         {
             var order = new Order { Lines = [new() { Item = 7, Price = 12.5m }], Notes = { ["gift"] = "yes", ["api_key"] = "k" }, Password = "p" };
             log.Information("Placed {@Order} at {@Point}, {Numbers:000}", order, (1, "b"), new[] { 1, 2 });
             log.ForContext("Void", new { A = (object?)null, B = new[] { true }, C = 1.5f, D = DayOfWeek.Monday, E = "token=abc", F = Guid.Empty, G = DateTime.UnixEpoch }, destructureObjects: true).Information("All kinds");
             order.Lines[0].Item = 8;
             order.Notes.Clear();
-            disk.Set();
+            disk.GoOn();
         }
 
         var records = Written.Records(LogPath);
@@ -176,9 +167,9 @@ public sealed class LoggedEventsTests : IDisposable
     [Fact]
     public void Lines_of_ILogger_wait_with_their_event_id_scopes_and_exception()
     {
-        using var disk = new ManualResetEventSlim();
-        using (var logger = NewLogger(file => file, () => disk.Wait()))
+        using (var logger = NewLogger(file => file))
         using (var provider = new SerilogLoggerProvider(new LoggerConfiguration().LogTrace(logger).CreateLogger(), dispose: true))
+        using (var disk = new StoppedDisk(logger.File!))
         {
             var log = provider.CreateLogger("Shop.Orders.OrderService");
             using (logger.StartRequest("POST /orders", "", new IncomingTrace { TraceId = "t-1", Prefix = "1.3" }))
@@ -189,7 +180,7 @@ public sealed class LoggedEventsTests : IDisposable
                 problem.Data["later"] = true;
             }
 
-            disk.Set();
+            disk.GoOn();
         }
 
         var record = Written.Records(LogPath)[0];
@@ -257,10 +248,10 @@ public sealed class LoggedEventsTests : IDisposable
     [Fact]
     public void A_line_says_of_its_scope_what_held_when_it_was_logged()
     {
-        using var disk = new ManualResetEventSlim();
         var spans = new List<string>();
-        using (var logger = NewLogger(file => file, () => disk.Wait()))
+        using (var logger = NewLogger(file => file))
         using (var log = new LoggerConfiguration().LogTrace(logger).CreateLogger())
+        using (var disk = new StoppedDisk(logger.File!))
         {
             using (var scope = logger.StartRequest("POST /orders", "", new IncomingTrace { TraceId = "t-1", Prefix = "1.3", ParentSpan = 0xabc, DebugUntil = DateTimeOffset.MaxValue }))
             {
@@ -277,7 +268,7 @@ public sealed class LoggedEventsTests : IDisposable
             }
 
             log.Information("ended");
-            disk.Set();
+            disk.GoOn();
         }
 
         var records = Written.Records(LogPath).Where(record => record.Kind == RecordKind.Event).ToList();

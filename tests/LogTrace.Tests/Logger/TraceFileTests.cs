@@ -162,8 +162,8 @@ public sealed class TraceFileTests : IDisposable
     [Fact]
     public async Task A_disk_that_stands_still_blocks_one_caller_for_a_limited_time_then_lines_are_dropped_and_counted()
     {
-        using var disk = new ManualResetEventSlim();
-        using var file = new TraceFile(Options with { QueueBytes = 64 * 1024, FlushBytes = 1024, MaxBlock = TimeSpan.FromMilliseconds(300) }) { BeforeWrite = () => disk.Wait() };
+        using var file = new TraceFile(Options with { QueueBytes = 64 * 1024, FlushBytes = 1024, MaxBlock = TimeSpan.FromMilliseconds(300) });
+        using var disk = new StoppedDisk(file);
         var line = Line(new string('x', 1023));
         while (file.Dropped == 0) file.Append(line);
         var watch = System.Diagnostics.Stopwatch.StartNew();
@@ -171,7 +171,7 @@ public sealed class TraceFileTests : IDisposable
         for (var i = 0; i < 100; i++) file.Append(line).Should().BeFalse();
 
         watch.Elapsed.Should().BeLessThan(TimeSpan.FromSeconds(10), "the first caller found out for all, else this took 30 s");
-        disk.Set();
+        disk.GoOn();
         await Eventually.HoldsAsync(() => file.Flush(TimeSpan.Zero), "what waited is written");
         file.Append(line).Should().BeTrue("the disk works again");
         file.Dispose();
@@ -284,20 +284,21 @@ public sealed class TraceFileTests : IDisposable
     [Fact]
     public async Task Where_no_caller_is_to_wait_lines_are_dropped_at_once_and_the_file_says_how_many()
     {
-        using var disk = new ManualResetEventSlim();
         using var file = new TraceFile(Options with { QueueBytes = 64 * 1024, FlushBytes = 1024, MaxBlock = TimeSpan.FromMinutes(1), WhenFull = FullQueue.DropNewest })
         {
-            BeforeWrite = () => disk.Wait(),
             DropReport = (reason, lines) => Line($"{reason} {lines}"),
         };
+        using var disk = new StoppedDisk(file);
         var line = Line(new string('x', 1023));
+        file.Append(line);
+        await disk.StandsStill.Within();
 
         while (file.Append(line))
         {
         }
 
         for (var i = 0; i < 9; i++) file.Append(line).Should().BeFalse();
-        disk.Set();
+        disk.GoOn();
         await Eventually.HoldsAsync(() => file.Flush(TimeSpan.Zero), "what waited is written");
         file.Dispose();
 
