@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using Microsoft.AspNetCore.Diagnostics;
 using Microsoft.AspNetCore.Http;
@@ -33,6 +34,8 @@ public sealed class TraceMiddleware
         var trust = _logger.TrustOf(context.Connection.RemoteIpAddress, forwardedFor, request.Headers["Forwarded"], request.Headers["X-Real-IP"]);
         using var scope = _logger.StartRequest(
             $"{request.Method} {request.PathBase}{request.Path}", request.QueryString.HasValue ? request.QueryString.Value![1..] : "", _logger.Judge(trust, request, GetHeader, caller));
+        // What ProblemDetails and error pages show. With an Activity they show that one's id, whose trace id is ours.
+        if (Activity.Current is null) context.TraceIdentifier = scope.TraceId;
         scope.ClientIp = caller?.ToString();
         scope.UserAgent = One(request.Headers.UserAgent);
         scope.Source = One(request.Headers.Referer);

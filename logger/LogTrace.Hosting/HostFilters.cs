@@ -49,7 +49,7 @@ sealed class HostFilters(TraceLogger logger)
             if (_rules.Count < MaxCachedCategories) _rules[category] = rule;
         }
 
-        return rule is null || (level >= (rule.LogLevel ?? LogLevel.Trace) && rule.Filter!(typeof(Serilog.Extensions.Logging.SerilogLoggerProvider).FullName, category, level));
+        return rule is null || (level >= (rule.LogLevel ?? LogLevel.Trace) && rule.Filter!(typeof(TraceLoggerProvider).FullName, category, level));
     }
 
     // As Microsoft.Extensions.Logging selects: the longest category that matches, of equal ones the last.

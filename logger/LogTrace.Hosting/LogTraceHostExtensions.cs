@@ -5,7 +5,6 @@ using Microsoft.Extensions.Http;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Serilog;
-using Serilog.Extensions.Logging;
 
 namespace LogTrace;
 
@@ -38,7 +37,7 @@ public static class LogTraceHostExtensions
         var logger = new TraceLogger(options);
         var filters = new HostFilters(logger);
         // Serilog's levels decide: a filter in front of them would hold back what a debug request asks for.
-        builder.Logging.AddFilter<SerilogLoggerProvider>(filters.IsEnabled);
+        builder.Logging.AddFilter<TraceLoggerProvider>(filters.IsEnabled);
         // Made by the container, when all filters are known, and early, so that it is disposed by it, and late.
         builder.Services.AddSingleton<ILoggerProvider>(services =>
         {
@@ -48,7 +47,7 @@ public static class LogTraceHostExtensions
             logger.Levels.Adopt(configuration);
             var events = configuration.CreateLogger();
             if (logger.File is null) logger.SendTo(events);
-            return new SerilogLoggerProvider(events, dispose: true);
+            return new TraceLoggerProvider(events, options.Instrumentation.FrameworkScopes);
         });
         builder.Services.AddLogTrace(logger);
         return logger;

@@ -240,7 +240,11 @@ static class HttpContents
 {
     public static void Copy(HttpContentHeaders from, HttpContentHeaders to)
     {
-        foreach (var (name, values) in from.NonValidated) to.TryAddWithoutValidation(name, values);
+        foreach (var (name, values) in from.NonValidated)
+        {
+            if (values.Count == 1) to.TryAddWithoutValidation(name, values.ToString());
+            else to.TryAddWithoutValidation(name, values);
+        }
     }
 }
 

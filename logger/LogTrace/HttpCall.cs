@@ -11,6 +11,11 @@ static class HttpCall
     // On a request that is being recorded: whoever sees it further down leaves it alone.
     static readonly HttpRequestOptionsKey<TraceOperation> s_call = new("LogTrace.Call");
 
+    // The last host that was called: most services call few.
+    static HostText s_host = new("", 0, "");
+
+    sealed record HostText(string Host, int Port, string Text);
+
     public static TraceOperation? Of(HttpRequestMessage request) => request.Options.TryGetValue(s_call, out var call) ? call : null;
 
     /// <summary>Takes a number for the request and tells the callee.</summary>
@@ -21,9 +26,10 @@ static class HttpCall
         var isGrpc = request.Content?.Headers.ContentType?.MediaType?.StartsWith(GrpcType, StringComparison.Ordinal) == true;
         var url = UrlOf(uri);
         var call = scope.BeginCall(isGrpc ? "grpc.call" : NameOf(request.Method), url, url.Contains('?') ? uri.Query.TrimStart('?') : "");
-        call.Host = string.Create(CultureInfo.InvariantCulture, $"{uri.IdnHost}:{uri.Port}");
+        var host = uri.IdnHost;
+        call.Host = HostOf(host, uri.Port);
         call.InstanceName = clientName;
-        TraceHeaders.Write(call, request, SetHeader, mayTellDebug && call.Logger.IsInternalHost(uri.IdnHost));
+        TraceHeaders.Write(call, request, SetHeader, mayTellDebug && scope.IsDebug && call.Logger.IsInternalHost(host));
         if (call.Logger.Options.Instrumentation.MaxRequestBodyBytes is var kept and > 0 && request.Content is { } content && HttpBody.IsText(content.Headers))
         {
             request.Content = new SentContent(content, call, kept);
@@ -96,6 +102,13 @@ static class HttpCall
         ((IDictionary<string, object?>)request.Options).Remove(s_call.Key);
     }
 
+    static string HostOf(string host, int port)
+    {
+        var last = s_host;
+        if (last.Port != port || last.Host != host) s_host = last = new HostText(host, port, string.Create(CultureInfo.InvariantCulture, $"{host}:{port}"));
+        return last.Text;
+    }
+
     static string NameOf(HttpMethod method) => method.Method switch
     {
         "GET" => "http.get",
@@ -116,6 +129,7 @@ static class HttpCall
 
     static void SetHeader(HttpRequestMessage request, string name, string? value)
     {
+        // A request that is sent again has them from the last time.
         if (request.Headers.NonValidated.Contains(name)) request.Headers.Remove(name);
         if (value is not null) request.Headers.TryAddWithoutValidation(name, value);
     }

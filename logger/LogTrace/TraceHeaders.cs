@@ -183,7 +183,7 @@ public static class TraceHeaders
         var rpcId = call.RpcId;
         set(carrier, TraceId, call.TraceId);
         set(carrier, RpcId, rpcId);
-        set(carrier, TraceParent, string.Create(CultureInfo.InvariantCulture, $"00-{TraceParentId(call.TraceId)}-{call.SpanId}-{call.Scope.TraceFlags:x2}"));
+        set(carrier, TraceParent, string.Create(CultureInfo.InvariantCulture, $"00-{TraceParentId(call.TraceId)}-{call.SpanNumber:x16}-{call.Scope.TraceFlags:x2}"));
         set(carrier, TraceState, State(rpcId, call.Scope.OtherState));
         var token = calleeIsInternal ? call.Logger.DebugToken(call.Scope) : null;
         set(carrier, Debug, token is null ? null : "1");

@@ -18,6 +18,12 @@ public sealed record TraceInstrumentationOptions
     /// </summary>
     public IReadOnlyList<string> ActivitySources { get; init; } = [];
 
+    /// <summary>
+    /// Keep what ASP.NET Core and IHttpClientFactory say of every request in a logging scope of theirs: <c>RequestId</c>, <c>RequestPath</c>, <c>ConnectionId</c>, <c>HttpMethod</c> and <c>Uri</c>
+    /// in each log line's <c>extra</c>. Default false: a line's ids lead to the records that say it once. Scopes of one's own code are kept either way.
+    /// </summary>
+    public bool FrameworkScopes { get; init; }
+
     /// <summary>Bytes kept of a text body that is sent or received as a request, in <c>param</c>: 0, which keeps none, to 65,536. Default 0.</summary>
     public int MaxRequestBodyBytes { get; init; }
 
