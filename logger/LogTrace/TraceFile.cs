@@ -49,8 +49,12 @@ public sealed class TraceFile : IDisposable
     // Of a packed event; where they are smaller, memory for more of them is made.
     const int UsualBytes = 1024;
 
+    // More than the processor's caches hold: packed records that have gone to memory cost more to bring back than was saved by packing them.
+    const int MaxBehindBytes = 4 * 1024 * 1024;
+
     readonly TraceFileOptions _options;
     readonly TimeProvider _time;
+    readonly int _behindBytes;
     readonly string _folder;
     readonly string _stem;
     readonly string _ending;
@@ -108,6 +112,7 @@ public sealed class TraceFile : IDisposable
         if (options.Validate() is { Count: > 0 } problems) throw new LogTraceOptionsException(problems);
         _options = options;
         _time = time;
+        _behindBytes = Math.Min(options.QueueBytes / 4, MaxBehindBytes);
         _waiting = NewBuffer();
         _spare = NewBuffer();
         _waitingEvents = new PackedEvent[options.QueueBytes / 2 / UsualBytes];
@@ -138,7 +143,7 @@ public sealed class TraceFile : IDisposable
     public long Dropped => s_reasons.Sum(DroppedFor);
 
     /// <summary>Whether so much waits that callers had better make lines themselves. A moment's answer.</summary>
-    internal bool IsBehind => Volatile.Read(ref _waitingBytes) > _options.QueueBytes / 4;
+    internal bool IsBehind => Volatile.Read(ref _waitingBytes) > _behindBytes;
 
     /// <summary>The file that is written to now; null while the disk refuses.</summary>
     public string? CurrentPath

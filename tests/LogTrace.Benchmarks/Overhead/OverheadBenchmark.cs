@@ -9,7 +9,7 @@ namespace LogTrace.Benchmarks.Overhead;
 /// <param name="Connections">Requests under way at any time.</param>
 sealed record OverheadEffort(int Rounds, TimeSpan Round, int WarmUpRequests, int Connections)
 {
-    public static OverheadEffort Full => new(5, TimeSpan.FromSeconds(10), 100_000, 32);
+    public static OverheadEffort Full => new(5, TimeSpan.FromSeconds(10), 400_000, 32);
 
     public static OverheadEffort Quick => new(3, TimeSpan.FromSeconds(1), 40_000, 32);
 
