@@ -1,6 +1,8 @@
+using System.Buffers;
 using System.Globalization;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using System.Text;
 using Serilog.Events;
 
 namespace LogTrace;
@@ -100,25 +102,31 @@ sealed class EventPacker
     /// <summary>Packs the record of an ended span that has no <c>extra</c>, for <see cref="RecordTexts"/>. False when it had better wait as its line.</summary>
     public bool Pack(TraceLogger logger, TraceSpan span)
     {
-        var scope = span.Scope;
+        var head = new RecordHead(logger, span);
+        // Nearly all texts are ASCII and wait in half the memory: it is another thread, mostly on another core, that has to fetch it.
+        return (TryPack(head, span, isWide: false) || TryPack(head, span, isWide: true)) && _length <= MaxWaitingBytes;
+    }
+
+    bool TryPack(in RecordHead head, TraceSpan span, bool isWide)
+    {
         _length = _objectCount = 0;
-        Put(new RecordHead(logger, span));
-        Put(scope.TraceId);
-        Put(scope.Prefix);
-        PutIfAny(span.Action);
-        PutIfAny(span.Param);
-        PutIfAny(span.Code);
-        PutIfAny(span.Msg);
-        PutIfAny(span.Backtrace);
-        PutIfAny(span.Uid);
-        PutIfAny(span.Source);
-        PutIfAny(span.ClientIp);
-        PutIfAny(span.UserAgent);
-        PutIfAny(span.Host);
-        PutIfAny(span.InstanceName);
-        PutIfAny(span.Db);
-        PutIfAny(span.Response);
-        return _length <= MaxWaitingBytes;
+        Put(head);
+        Put(isWide);
+        return TryPut(span.TraceId, isWide)
+            && TryPut(span.Scope.Prefix, isWide)
+            && TryPut(span.Action, isWide)
+            && TryPut(span.Param, isWide)
+            && TryPut(span.Code, isWide)
+            && TryPut(span.Msg, isWide)
+            && TryPut(span.Backtrace, isWide)
+            && TryPut(span.Uid, isWide)
+            && TryPut(span.Source, isWide)
+            && TryPut(span.ClientIp, isWide)
+            && TryPut(span.UserAgent, isWide)
+            && TryPut(span.Host, isWide)
+            && TryPut(span.InstanceName, isWide)
+            && TryPut(span.Db, isWide)
+            && TryPut(span.Response, isWide);
     }
 
     bool TryPack(LogEvent logEvent, TraceContext? scope, EventShape shape, Dictionary<string, LogEventPropertyValue> properties)
@@ -242,10 +250,24 @@ sealed class EventPacker
         Put(value);
     }
 
-    void PutIfAny(string? text)
+    bool TryPut(string? text, bool isWide)
     {
-        if (text is null) Put(-1);
-        else Put(text);
+        if (text is null)
+        {
+            Put(-1);
+        }
+        else if (isWide)
+        {
+            Put(text);
+        }
+        else
+        {
+            Put(text.Length);
+            if (Ascii.FromUtf16(text, Room(text.Length), out var written) != OperationStatus.Done) return false;
+            _length += written;
+        }
+
+        return true;
     }
 
     void Put(string text)

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using System.Text;
 using LogTrace.Records;
 using Serilog.Events;
 using Serilog.Parsing;
@@ -260,6 +261,12 @@ readonly struct RecordHead
 /// <summary>What a record says in texts; the default value where it says nothing, which is not the empty text.</summary>
 readonly ref struct RecordTexts
 {
+    const int UsualLetters = 4096;
+
+    // Where texts that wait as ASCII become characters again.
+    [ThreadStatic]
+    static char[]? t_letters;
+
     public readonly ReadOnlySpan<char> TraceId;
     public readonly ReadOnlySpan<char> Prefix;
     public readonly ReadOnlySpan<char> Action;
@@ -301,34 +308,51 @@ readonly ref struct RecordTexts
         Param = "";
     }
 
-    /// <summary>Reads what <see cref="EventPacker"/> wrote, in its order.</summary>
+    /// <summary>Reads what <see cref="EventPacker"/> wrote, in its order. To be used up before this thread reads the next one.</summary>
     public RecordTexts(ReadOnlySpan<byte> packed)
     {
-        TraceId = Take(ref packed);
-        Prefix = Take(ref packed);
-        Action = Take(ref packed);
-        Param = Take(ref packed);
-        Code = Take(ref packed);
-        Msg = Take(ref packed);
-        Backtrace = Take(ref packed);
-        Uid = Take(ref packed);
-        Source = Take(ref packed);
-        ClientIp = Take(ref packed);
-        UserAgent = Take(ref packed);
-        Host = Take(ref packed);
-        InstanceName = Take(ref packed);
-        Db = Take(ref packed);
-        Response = Take(ref packed);
+        var room = Span<char>.Empty;
+        if (!MemoryMarshal.Read<bool>(packed))
+        {
+            if (t_letters is null || t_letters.Length < packed.Length) t_letters = new char[Math.Max(packed.Length, UsualLetters)];
+            room = t_letters;
+        }
+
+        packed = packed[sizeof(bool)..];
+        TraceId = Take(ref packed, ref room);
+        Prefix = Take(ref packed, ref room);
+        Action = Take(ref packed, ref room);
+        Param = Take(ref packed, ref room);
+        Code = Take(ref packed, ref room);
+        Msg = Take(ref packed, ref room);
+        Backtrace = Take(ref packed, ref room);
+        Uid = Take(ref packed, ref room);
+        Source = Take(ref packed, ref room);
+        ClientIp = Take(ref packed, ref room);
+        UserAgent = Take(ref packed, ref room);
+        Host = Take(ref packed, ref room);
+        InstanceName = Take(ref packed, ref room);
+        Db = Take(ref packed, ref room);
+        Response = Take(ref packed, ref room);
     }
 
     /// <summary>Whether there is a text, if only the empty one.</summary>
     public static bool IsSaid(ReadOnlySpan<char> text) => !Unsafe.IsNullRef(ref MemoryMarshal.GetReference(text));
 
-    static ReadOnlySpan<char> Take(scoped ref ReadOnlySpan<byte> packed)
+    static ReadOnlySpan<char> Take(scoped ref ReadOnlySpan<byte> packed, scoped ref Span<char> room)
     {
         var length = MemoryMarshal.Read<int>(packed);
         packed = packed[sizeof(int)..];
         if (length < 0) return default;
+        if (!room.IsEmpty)
+        {
+            Ascii.ToUtf16(packed[..length], room, out _);
+            packed = packed[length..];
+            var letters = room[..length];
+            room = room[length..];
+            return letters;
+        }
+
         var text = MemoryMarshal.Cast<byte, char>(packed[..(length * sizeof(char))]);
         packed = packed[(length * sizeof(char))..];
         return text;

@@ -75,6 +75,7 @@ public sealed class TraceFile : IDisposable
     long _taken;
     long _settled;
     bool _flushNow;
+    bool _sleeps;
     bool _closing;
     long _writeThroughUntil;
     bool _stalled;
@@ -145,6 +146,15 @@ public sealed class TraceFile : IDisposable
     /// <summary>Whether so much waits that callers had better make lines themselves. A moment's answer.</summary>
     internal bool IsBehind => Volatile.Read(ref _waitingBytes) > _behindBytes;
 
+    /// <summary>Whether the thread that writes waits for a line without a look at the clock, for tests.</summary>
+    internal bool IsIdle
+    {
+        get
+        {
+            lock (_gate) return _sleeps;
+        }
+    }
+
     /// <summary>The file that is written to now; null while the disk refuses.</summary>
     public string? CurrentPath
     {
@@ -187,8 +197,13 @@ public sealed class TraceFile : IDisposable
             _waitingBytes += line.Length;
             _waitingLines++;
             _taken++;
-            // The writer wakes up for the first line, to look at the clock, and for the one that fills a batch.
-            if (before == 0 || (before < _options.FlushBytes && _waitingBytes >= _options.FlushBytes)) Monitor.PulseAll(_gate);
+            // The writer wakes up for the line that fills a batch. For the first one only when there was none for a while: else it looks at the clock anyway, before that line is too old.
+            if (_sleeps || (before < _options.FlushBytes && _waitingBytes >= _options.FlushBytes))
+            {
+                _sleeps = false;
+                Monitor.PulseAll(_gate);
+            }
+
             // The process may be gone at any moment: what is accepted now has to be in the file.
             if (_writeThroughUntil != 0 && _writeThroughUntil > Environment.TickCount64) WaitUntilSettled(_taken, _options.MaxBlock);
             return true;
@@ -283,6 +298,13 @@ public sealed class TraceFile : IDisposable
                 return false;
             }
 
+            // What waits may be too little for a batch yet, and take the room all the same.
+            if (!_flushNow)
+            {
+                _flushNow = true;
+                Monitor.PulseAll(_gate);
+            }
+
             Monitor.Wait(_gate, (int)left);
             if (_closing) return false;
         }
@@ -302,21 +324,9 @@ public sealed class TraceFile : IDisposable
             int bytes, lines, eventCount;
             lock (_gate)
             {
-                while (_waitingBytes == 0 && !_closing)
-                {
-                    _flushNow = false;
-                    Monitor.Wait(_gate);
-                }
-
+                AwaitBatch();
                 if (_waitingBytes == 0) return;
-                var deadline = Environment.TickCount64 + (long)_options.FlushInterval.TotalMilliseconds;
-                while (_waitingBytes < _options.FlushBytes && !_closing && !_flushNow)
-                {
-                    var left = deadline - Environment.TickCount64;
-                    if (left <= 0) break;
-                    Monitor.Wait(_gate, (int)left);
-                }
-
+                _flushNow = false;
                 batch = _waiting;
                 bytes = _waitingBytes;
                 lines = _waitingLines;
@@ -337,6 +347,31 @@ public sealed class TraceFile : IDisposable
                 _settled += lines;
                 _stalled = false;
                 Monitor.PulseAll(_gate);
+            }
+        }
+    }
+
+    /// <summary>Waits, with the gate held, until lines had better be written: none when the file is closed and all is written.</summary>
+    void AwaitBatch()
+    {
+        var deadline = Environment.TickCount64 + (long)_options.FlushInterval.TotalMilliseconds;
+        while (_waitingBytes < _options.FlushBytes && !_closing && !(_flushNow && _waitingBytes > 0))
+        {
+            var left = deadline - Environment.TickCount64;
+            if (left > 0)
+            {
+                Monitor.Wait(_gate, (int)left);
+            }
+            else if (_waitingBytes > 0)
+            {
+                return;
+            }
+            else
+            {
+                _sleeps = true;
+                Monitor.Wait(_gate);
+                _sleeps = false;
+                deadline = Environment.TickCount64 + (long)_options.FlushInterval.TotalMilliseconds;
             }
         }
     }

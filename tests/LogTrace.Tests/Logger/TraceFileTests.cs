@@ -81,6 +81,25 @@ public sealed class TraceFileTests : IDisposable
     }
 
     [Fact]
+    public void Lines_that_take_the_room_are_written_although_they_are_too_few_for_a_batch()
+    {
+        using var file = new TraceFile(Options with { QueueBytes = 64 * 1024, FlushBytes = 32 * 1024, FlushInterval = TimeSpan.FromMinutes(1), MaxBlock = TimeSpan.FromSeconds(30) });
+        for (var i = 0; i < 3; i++) file.Append(Line(new string('x', 20_000))).Should().BeTrue("nobody holds the disk up");
+    }
+
+    [Fact]
+    public async Task A_line_after_a_pause_reaches_the_file_without_a_flush()
+    {
+        using var file = new TraceFile(Options with { FlushInterval = TimeSpan.FromMilliseconds(20) });
+        for (var line = 1; line <= 3; line++)
+        {
+            file.Append(Line("one"));
+            await Eventually.HoldsAsync(() => file.Written == line, "the writer looks at the clock");
+            await Eventually.HoldsAsync(() => file.IsIdle, "nothing comes for a while; it wakes up at the next line");
+        }
+    }
+
+    [Fact]
     public void A_line_longer_than_a_file_may_be_gets_a_file_of_its_own()
     {
         var huge = new string('h', 200_000);
