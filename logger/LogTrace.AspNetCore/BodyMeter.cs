@@ -5,8 +5,8 @@ using Microsoft.AspNetCore.Http.Features;
 namespace LogTrace;
 
 /// <summary>
-/// Counts the bytes of a response as they are written, since most have no Content-Length, and keeps the beginning of text bodies where the options ask for it. Nothing is
-/// buffered: what the application reads and writes passes by.
+/// Counts the bytes of a response as they are written, since most have no Content-Length, keeps the beginning of text bodies where the options ask for it, and tells callers that may know the
+/// trace's id. Nothing is buffered: what the application reads and writes passes by.
 /// </summary>
 sealed class BodyMeter : IHttpResponseBodyFeature
 {
@@ -15,6 +15,7 @@ sealed class BodyMeter : IHttpResponseBodyFeature
     readonly TraceInstrumentationOptions _options;
     readonly HttpBody? _request;
     HttpBody? _response;
+    string? _traceId;
     bool _isChosen;
     long _length;
     MeterStream? _stream;
@@ -33,22 +34,40 @@ sealed class BodyMeter : IHttpResponseBodyFeature
         }
     }
 
-    public static BodyMeter? Install(HttpContext context, TraceInstrumentationOptions options)
+    public static BodyMeter Install(HttpContext context, TraceInstrumentationOptions options)
     {
-        if (context.Features.Get<IHttpResponseBodyFeature>() is not { } inner) return null;
-        var meter = new BodyMeter(context, inner, options);
+        var meter = new BodyMeter(context, context.Features.Get<IHttpResponseBodyFeature>() ?? new StreamResponseBodyFeature(Stream.Null), options);
         context.Features.Set<IHttpResponseBodyFeature>(meter);
         return meter;
     }
 
-    /// <summary>Puts into the request's record what has passed.</summary>
-    public void Fill(TraceContext scope)
+    /// <summary>Tells the caller the trace's id in a header.</summary>
+    public void Announce(string traceId)
     {
+        _traceId = traceId;
+        SetTraceId();
+    }
+
+    /// <summary>The application has handled the request: puts into its record what has passed.</summary>
+    public void End(TraceContext scope, bool isAborted)
+    {
+        // Whoever is around this may still clear what was set.
+        if (_traceId is not null && !_context.Response.HasStarted)
+        {
+            _context.Response.OnStarting(
+                static state =>
+                {
+                    ((BodyMeter)state).SetTraceId();
+                    return Task.CompletedTask;
+                },
+                this);
+        }
+
         scope.ResponseLength ??= _context.Response.ContentLength ?? _length;
         scope.Response ??= _response?.ToString();
         if (_request?.ToString() is { } sent) scope.Param = scope.Param.Length == 0 ? sent : $"{scope.Param}\n{sent}";
         // gRPC says in a trailer, or without a body in a header, how it went; to a client that has gone away it says nothing that counts.
-        if (_context.RequestAborted.IsCancellationRequested || _context.Response.ContentType?.StartsWith("application/grpc", StringComparison.Ordinal) != true) return;
+        if (isAborted || _context.Response.ContentType?.StartsWith("application/grpc", StringComparison.Ordinal) != true) return;
         var status = _context.Features.Get<IHttpResponseTrailersFeature>()?.Trailers?["grpc-status"].ToString();
         if (string.IsNullOrEmpty(status)) status = _context.Response.Headers["grpc-status"].ToString();
         if (string.IsNullOrEmpty(status)) return;
@@ -57,18 +76,41 @@ sealed class BodyMeter : IHttpResponseBodyFeature
         if (status is "2" or "4" or "12" or "13" or "14" or "15") scope.Fail(status, _context.Features.Get<IHttpResponseTrailersFeature>()?.Trailers?["grpc-message"].ToString());
     }
 
-    public Stream Stream => _stream ??= new MeterStream(this, _inner.Stream);
+    public Stream Stream
+    {
+        get
+        {
+            SetTraceId();
+            return _stream ??= new MeterStream(this, _inner.Stream);
+        }
+    }
 
-    public PipeWriter Writer => _writer ??= new MeterWriter(this, _inner.Writer);
+    public PipeWriter Writer
+    {
+        get
+        {
+            SetTraceId();
+            return _writer ??= new MeterWriter(this, _inner.Writer);
+        }
+    }
 
-    public Task StartAsync(CancellationToken cancellationToken = default) => _inner.StartAsync(cancellationToken);
+    public Task StartAsync(CancellationToken cancellationToken = default)
+    {
+        SetTraceId();
+        return _inner.StartAsync(cancellationToken);
+    }
 
-    public Task CompleteAsync() => _inner.CompleteAsync();
+    public Task CompleteAsync()
+    {
+        SetTraceId();
+        return _inner.CompleteAsync();
+    }
 
     public void DisableBuffering() => _inner.DisableBuffering();
 
     public async Task SendFileAsync(string path, long offset, long? count, CancellationToken cancellationToken = default)
     {
+        SetTraceId();
         await _inner.SendFileAsync(path, offset, count, cancellationToken).ConfigureAwait(false);
         _length += count ?? (new FileInfo(path).Length - offset);
     }
@@ -87,6 +129,12 @@ sealed class BodyMeter : IHttpResponseBodyFeature
     }
 
     static string? MediaType(string? contentType) => contentType?.Split(';', 2)[0].Trim();
+
+    // Again whenever the body is asked for: an exception handler clears the headers before it answers. The server's own callback for that moment costs more than all of this.
+    void SetTraceId()
+    {
+        if (_traceId is not null && !_context.Response.HasStarted) _context.Response.Headers[TraceHeaders.TraceId] = _traceId;
+    }
 
     void Passed(ReadOnlySpan<byte> bytes)
     {

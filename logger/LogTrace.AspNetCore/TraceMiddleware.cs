@@ -28,6 +28,8 @@ public sealed class TraceMiddleware
     public async Task InvokeAsync(HttpContext context)
     {
         ArgumentNullException.ThrowIfNull(context);
+        // Before anything is asked of the context: a new feature makes it forget those it has looked up.
+        var meter = BodyMeter.Install(context, _logger.Options.Instrumentation);
         var request = context.Request;
         string? forwardedFor = request.Headers["X-Forwarded-For"];
         var caller = _logger.CallerOf(context.Connection.RemoteIpAddress, forwardedFor);
@@ -39,20 +41,7 @@ public sealed class TraceMiddleware
         scope.ClientIp = caller?.ToString();
         scope.UserAgent = One(request.Headers.UserAgent);
         scope.Source = One(request.Headers.Referer);
-        if (trust == CallerTrust.Trust || scope.IsDebug)
-        {
-            // Set at the last moment: an exception handler clears what was set before.
-            context.Response.OnStarting(
-                static state =>
-                {
-                    var (response, traceId) = ((HttpResponse, string))state;
-                    response.Headers[TraceHeaders.TraceId] = traceId;
-                    return Task.CompletedTask;
-                },
-                (context.Response, scope.TraceId));
-        }
-
-        var meter = BodyMeter.Install(context, _logger.Options.Instrumentation);
+        if (trust == CallerTrust.Trust || scope.IsDebug) meter.Announce(scope.TraceId);
         try
         {
             await _next(context);
@@ -66,21 +55,26 @@ public sealed class TraceMiddleware
         }
     }
 
-    static void Close(HttpContext context, TraceContext scope, Exception? exception, BodyMeter? meter)
+    static void Close(HttpContext context, TraceContext scope, Exception? exception, BodyMeter meter)
     {
         var response = context.Response;
-        // A handler below this one may have made an answer of the exception.
-        var failure = exception ?? context.Features.Get<IExceptionHandlerFeature>()?.Error;
         var aborted = context.RequestAborted.IsCancellationRequested;
         // The server answers what nobody caught with 500, unless the answer is already under way.
         scope.Code ??= aborted ? ClientClosedRequest
             : (exception is not null && !response.HasStarted ? StatusCodes.Status500InternalServerError : response.StatusCode).ToString(CultureInfo.InvariantCulture);
-        meter?.Fill(scope);
+        meter.End(scope, aborted);
         // Asking the context for a user would make one.
         if (context.Features.Get<IHttpAuthenticationFeature>()?.User?.Identity is { IsAuthenticated: true, Name: { } name }) scope.Uid ??= name;
-        if (exception is not null || (failure is not null && response.StatusCode >= 500)) scope.Fail(failure!);
-        else if (response.StatusCode >= 500) scope.Fail(null, null);
+        if (exception is not null) scope.Fail(exception);
+        else if (response.StatusCode >= 500) Fail(context, scope);
         if (aborted) scope.AddExtra("aborted", true);
+    }
+
+    static void Fail(HttpContext context, TraceContext scope)
+    {
+        // A handler below this one may have made an answer of an exception.
+        if (context.Features.Get<IExceptionHandlerFeature>()?.Error is { } failure) scope.Fail(failure);
+        else scope.Fail(null, null);
     }
 
     static string? GetHeader(HttpRequest request, string name)

@@ -2,6 +2,7 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Http;
+using Microsoft.Extensions.Http.Logging;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Serilog;
@@ -72,7 +73,22 @@ public static class LogTraceHostExtensions
         public Action<HttpMessageHandlerBuilder> Configure(Action<HttpMessageHandlerBuilder> next) => builder =>
         {
             next(builder);
+            PassBy(builder);
             builder.AdditionalHandlers.Add(new TraceHttpHandler { ClientName = string.IsNullOrEmpty(builder.Name) ? null : builder.Name });
         };
+
+        static void PassBy(HttpMessageHandlerBuilder builder)
+        {
+            if (builder.Services.GetService<ILoggerFactory>() is not { } loggers) return;
+            // The scope that the outer one opens is there for lines of handlers between them, too, and other providers may write it.
+            var isOurs = builder.Services.GetServices<ILoggerProvider>().All(provider => provider is TraceLoggerProvider { KeepsFrameworkScopes: false });
+            var handlers = builder.AdditionalHandlers;
+            for (var i = 0; i < handlers.Count; i++)
+            {
+                var part = handlers[i] switch { LoggingHttpMessageHandler => "ClientHandler", LoggingScopeHttpMessageHandler when isOurs => "LogicalHandler", _ => null };
+                // The names that the factory gives them.
+                if (part is not null) handlers[i] = new UnheardLoggingHandler((DelegatingHandler)handlers[i], loggers.CreateLogger($"System.Net.Http.HttpClient.{(string.IsNullOrEmpty(builder.Name) ? "Default" : builder.Name)}.{part}"));
+            }
+        }
     }
 }

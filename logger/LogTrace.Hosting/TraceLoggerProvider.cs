@@ -18,6 +18,8 @@ sealed class TraceLoggerProvider(Serilog.ILogger events, bool keepsFrameworkScop
 
     readonly SerilogLoggerProvider _provider = new(events, dispose: true);
 
+    public bool KeepsFrameworkScopes => keepsFrameworkScopes;
+
     public ILogger CreateLogger(string categoryName)
     {
         var logger = _provider.CreateLogger(categoryName);

@@ -29,7 +29,8 @@ static class HttpCall
         var host = uri.IdnHost;
         call.Host = HostOf(host, uri.Port);
         call.InstanceName = clientName;
-        TraceHeaders.Write(call, request, SetHeader, mayTellDebug && scope.IsDebug && call.Logger.IsInternalHost(host));
+        // Most requests have no headers yet, and none of ours.
+        TraceHeaders.Write(call, request, request.Headers.NonValidated.Count == 0 ? AddHeader : SetHeader, mayTellDebug && scope.IsDebug && call.Logger.IsInternalHost(host));
         if (call.Logger.Options.Instrumentation.MaxRequestBodyBytes is var kept and > 0 && request.Content is { } content && HttpBody.IsText(content.Headers))
         {
             request.Content = new SentContent(content, call, kept);
@@ -131,6 +132,11 @@ static class HttpCall
     {
         // A request that is sent again has them from the last time.
         if (request.Headers.NonValidated.Contains(name)) request.Headers.Remove(name);
+        AddHeader(request, name, value);
+    }
+
+    static void AddHeader(HttpRequestMessage request, string name, string? value)
+    {
         if (value is not null) request.Headers.TryAddWithoutValidation(name, value);
     }
 }

@@ -24,7 +24,7 @@ public sealed class TraceContext : TraceSpan
     long _counter = 1;
     StampCache? _stamp;
     LogEventProperty[]? _logProperties;
-    HashSet<TraceOperation>? _kept;
+    TraceOperation? _kept;
     bool _closed;
 
     // Clearing an AsyncLocal does not reach the copies that background work captured; emptying what it points to does.
@@ -169,6 +169,9 @@ public sealed class TraceContext : TraceSpan
         return new(TraceOperation.Rent(this, Interlocked.Increment(ref _counter), NewSpanNumber(), name, action, param));
     }
 
+    /// <summary>A second call object under the number of one that began here, as <see cref="TraceOperation.BeginPart"/> makes one.</summary>
+    internal TraceCall CallPart(long number, ulong span, string name, string action, string param) => new(TraceOperation.Rent(this, number, span, name, action, param));
+
     /// <summary>
     /// Takes the next number as the prefix of a parallel branch and makes the branch the ambient scope of the calling method. Dispose it where it
     /// was made: that writes <c>fork.info</c>. Branches that run side by side each need a method of their own; <see cref="ForkAsync{T}"/> gives them one.
@@ -262,27 +265,41 @@ public sealed class TraceContext : TraceSpan
         lock (_holder)
         {
             if (_closed) return false;
-            (_kept ??= []).Add(call);
+            call.IsKept = true;
+            (call.KeptBefore, call.KeptAfter) = (null, _kept);
+            if (_kept is not null) _kept.KeptBefore = call;
+            _kept = call;
             return true;
         }
     }
 
     internal bool Release(TraceOperation call)
     {
-        lock (_holder) return _kept is not null && _kept.Remove(call);
+        lock (_holder)
+        {
+            if (!call.IsKept) return false;
+            call.IsKept = false;
+            if (call.KeptAfter is not null) call.KeptAfter.KeptBefore = call.KeptBefore;
+            if (call.KeptBefore is not null) call.KeptBefore.KeptAfter = call.KeptAfter;
+            else _kept = call.KeptAfter;
+            call.KeptBefore = call.KeptAfter = null;
+            return true;
+        }
     }
 
     private protected override void Ending()
     {
-        TraceOperation[] left;
+        TraceOperation? left;
         lock (_holder)
         {
             _closed = true;
-            left = _kept is { Count: > 0 } ? [.. _kept] : [];
+            left = _kept;
             _kept = null;
+            // From here on nobody takes one back, so that the list stays as it is.
+            for (var call = left; call is not null; call = call.KeptAfter) call.IsKept = false;
         }
 
-        foreach (var call in left) call.Dispose();
+        for (; left is not null; left = left.KeptAfter) left.Dispose();
         Closing?.Invoke();
         if (IsDebug && !IsFork) Logger.DebugEnded();
         _holder.Context = null;

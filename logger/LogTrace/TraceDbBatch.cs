@@ -29,7 +29,7 @@ sealed class TraceDbBatch(DbBatch inner, TraceDbConnection connection) : DbBatch
         {
             // Only to say so in the record; the caller gets the exception as it is. So in every method here.
             TraceDbConnection.Fail(call, exception);
-            call?.Dispose();
+            call.Dispose();
             throw;
         }
     }
@@ -45,7 +45,7 @@ sealed class TraceDbBatch(DbBatch inner, TraceDbConnection connection) : DbBatch
         catch (Exception exception)
         {
             TraceDbConnection.Fail(call, exception);
-            call?.Dispose();
+            call.Dispose();
             throw;
         }
     }
@@ -57,7 +57,7 @@ sealed class TraceDbBatch(DbBatch inner, TraceDbConnection connection) : DbBatch
         {
             using var quiet = TraceDbConnection.Quiet(call);
             var result = execute();
-            if (countsRows) call?.AddExtra("rows", result);
+            if (countsRows) TraceDbConnection.AddExtra(call, "rows", result);
             return result;
         }
         catch (Exception exception)
@@ -74,7 +74,7 @@ sealed class TraceDbBatch(DbBatch inner, TraceDbConnection connection) : DbBatch
         {
             using var quiet = TraceDbConnection.Quiet(call);
             var result = await execute(cancellationToken).ConfigureAwait(false);
-            if (countsRows) call?.AddExtra("rows", result);
+            if (countsRows) TraceDbConnection.AddExtra(call, "rows", result);
             return result;
         }
         catch (Exception exception)
@@ -84,10 +84,10 @@ sealed class TraceDbBatch(DbBatch inner, TraceDbConnection connection) : DbBatch
         }
     }
 
-    TraceOperation? Begin()
+    TraceCall Begin()
     {
-        var call = _connection?.BeginRequest(string.Join("; ", inner.BatchCommands.Select(command => command.CommandText)), [.. inner.BatchCommands.Select(command => command.Parameters)]);
-        call?.AddExtra("statements", inner.BatchCommands.Count);
+        var call = _connection?.BeginRequest(string.Join("; ", inner.BatchCommands.Select(command => command.CommandText)), [.. inner.BatchCommands.Select(command => command.Parameters)]) ?? default;
+        TraceDbConnection.AddExtra(call, "statements", inner.BatchCommands.Count);
         return call;
     }
 

@@ -24,7 +24,7 @@ sealed class TraceDbCommand : DbCommand
         {
             using var quiet = TraceDbConnection.Quiet(call);
             var rows = _inner.ExecuteNonQuery();
-            call?.AddExtra("rows", rows);
+            TraceDbConnection.AddExtra(call, "rows", rows);
             return rows;
         }
         catch (Exception exception)
@@ -42,7 +42,7 @@ sealed class TraceDbCommand : DbCommand
         {
             using var quiet = TraceDbConnection.Quiet(call);
             var rows = await _inner.ExecuteNonQueryAsync(cancellationToken).ConfigureAwait(false);
-            call?.AddExtra("rows", rows);
+            TraceDbConnection.AddExtra(call, "rows", rows);
             return rows;
         }
         catch (Exception exception)
@@ -93,7 +93,7 @@ sealed class TraceDbCommand : DbCommand
         catch (Exception exception)
         {
             TraceDbConnection.Fail(call, exception);
-            call?.Dispose();
+            call.Dispose();
             throw;
         }
     }
@@ -109,12 +109,12 @@ sealed class TraceDbCommand : DbCommand
         catch (Exception exception)
         {
             TraceDbConnection.Fail(call, exception);
-            call?.Dispose();
+            call.Dispose();
             throw;
         }
     }
 
-    TraceOperation? Begin() => _connection?.BeginRequest(_inner.CommandText, _inner.Parameters);
+    TraceCall Begin() => _connection?.BeginRequest(_inner.CommandText, _inner.Parameters) ?? default;
 
     public override void Cancel() => _inner.Cancel();
     public override void Prepare() => _inner.Prepare();

@@ -16,18 +16,24 @@ namespace LogTrace;
 /// </remarks>
 public sealed class TraceDbConnection : DbConnection
 {
+    // The last one made of a name alone: most services have one name for all their connections.
+    static TraceDbOptions s_named = new();
+
     readonly TraceDbOptions _options;
     readonly TraceDbTarget _target;
-    List<TraceOperation>? _reading;
+    StateChangeEventHandler? _stateChange;
+    List<TraceDbReader>? _reading;
 
-    // The connect whose number the next request shares.
-    TraceOperation? _connect;
+    // The connect whose number the next request shares: its scope, null when there is none to share, and its place there.
+    TraceContext? _connectScope;
+    long _connectNumber;
+    ulong _connectSpan;
 
     /// <summary>Wraps a connection, which then belongs to the wrapper: disposing of this one disposes of it.</summary>
     /// <param name="inner">Open or closed.</param>
     /// <param name="instanceName">What records call the connection.</param>
     public TraceDbConnection(DbConnection inner, string instanceName = "default")
-        : this(inner, new TraceDbOptions { InstanceName = instanceName })
+        : this(inner, Named(instanceName), isChecked: true)
     {
     }
 
@@ -36,13 +42,34 @@ public sealed class TraceDbConnection : DbConnection
     /// <param name="options">What to write into the records.</param>
     /// <exception cref="ArgumentException">An option is out of range; the message lists all that are.</exception>
     public TraceDbConnection(DbConnection inner, TraceDbOptions options)
+        : this(inner, options, isChecked: false)
+    {
+    }
+
+    TraceDbConnection(DbConnection inner, TraceDbOptions options, bool isChecked)
     {
         ArgumentNullException.ThrowIfNull(inner);
         ArgumentNullException.ThrowIfNull(options);
         Inner = inner;
-        _options = Checked(options);
+        _options = isChecked ? options : Checked(options);
         _target = new TraceDbTarget(inner);
-        inner.StateChange += OnInnerStateChange;
+    }
+
+    /// <inheritdoc/>
+    public override event StateChangeEventHandler? StateChange
+    {
+        add
+        {
+            // Only where somebody listens: most connections live for a moment.
+            if (_stateChange is null) Inner.StateChange += OnInnerStateChange;
+            _stateChange += value;
+        }
+
+        remove
+        {
+            _stateChange -= value;
+            if (_stateChange is null) Inner.StateChange -= OnInnerStateChange;
+        }
     }
 
     /// <summary>The wrapped connection. What is done through it directly leaves no record.</summary>
@@ -78,12 +105,12 @@ public sealed class TraceDbConnection : DbConnection
     /// <inheritdoc/>
     public override void Open()
     {
-        using var connect = Begin(TraceOperation.Begin(_target.ConnectName));
+        using var connect = Begin(TraceCall.Begin(_target.ConnectName));
         try
         {
             using var quiet = Quiet(connect);
             Inner.Open();
-            _connect = connect;
+            Share(connect);
         }
         catch (Exception exception)
         {
@@ -93,19 +120,19 @@ public sealed class TraceDbConnection : DbConnection
         }
         finally
         {
-            if (connect is not null && _target.HostName is { } host) connect.DnsDuration = NameResolution.Within(connect, host);
+            Resolved(connect);
         }
     }
 
     /// <inheritdoc/>
     public override async Task OpenAsync(CancellationToken cancellationToken)
     {
-        using var connect = Begin(TraceOperation.Begin(_target.ConnectName));
+        using var connect = Begin(TraceCall.Begin(_target.ConnectName));
         try
         {
             using var quiet = Quiet(connect);
             await Inner.OpenAsync(cancellationToken).ConfigureAwait(false);
-            _connect = connect;
+            Share(connect);
         }
         catch (Exception exception)
         {
@@ -114,7 +141,7 @@ public sealed class TraceDbConnection : DbConnection
         }
         finally
         {
-            if (connect is not null && _target.HostName is { } host) connect.DnsDuration = NameResolution.Within(connect, host);
+            Resolved(connect);
         }
     }
 
@@ -220,19 +247,19 @@ public sealed class TraceDbConnection : DbConnection
         GC.SuppressFinalize(this);
     }
 
-    /// <summary>Begins the record of a statement, under the number of the connect that was made for it or one of its own; null where nothing is traced.</summary>
-    internal TraceOperation? BeginRequest(string sql, params ReadOnlySpan<DbParameterCollection> parameters)
+    /// <summary>Begins the record of a statement, under the number of the connect that was made for it or one of its own; one that is not traced outside a scope.</summary>
+    internal TraceCall BeginRequest(string sql, params ReadOnlySpan<DbParameterCollection> parameters)
     {
         var scope = TraceContext.Current;
-        var connect = Interlocked.Exchange(ref _connect, null);
-        if (scope is null) return null;
+        var connectScope = Interlocked.Exchange(ref _connectScope, null);
+        if (scope is null) return default;
 
         // A connection may be opened in one branch and used in another: there the connect's number is somebody else's.
         var action = TraceDbTarget.Bounded(sql, _options.MaxActionLength);
         var param = _options.RecordParameters ? TraceDbTarget.Format(parameters, _options.MaxParamLength) : "";
-        return Begin(connect is not null && ReferenceEquals(connect.Scope, scope)
-            ? connect.BeginPart(_target.RequestName, action, param)
-            : scope.BeginCall(_target.RequestName, action, param));
+        return Begin(ReferenceEquals(connectScope, scope)
+            ? scope.CallPart(_connectNumber, _connectSpan, _target.RequestName, action, param)
+            : scope.Call(_target.RequestName, action, param));
     }
 
     /// <summary>Runs a statement that has no command.</summary>
@@ -274,48 +301,72 @@ public sealed class TraceDbConnection : DbConnection
     }
 
     /// <summary>Keeps the provider's own activities from being recorded a second time while <paramref name="call"/> runs.</summary>
-    internal static TraceActivities.Quiet Quiet(TraceOperation? call) => call is not null && TraceActivities.MayHear(call) ? TraceActivities.BeQuiet() : default;
+    internal static TraceActivities.Quiet Quiet(TraceCall call) => call.Live is { } live && TraceActivities.MayHear(live) ? TraceActivities.BeQuiet() : default;
 
-    internal static void Fail(TraceOperation? call, Exception exception)
+    internal static void Fail(TraceCall call, Exception exception)
     {
-        if (call is null) return;
+        if (!call.IsOpen) return;
         call.Code ??= TraceDbTarget.CodeOf(exception);
         call.Fail(exception);
     }
 
-    internal void ReaderOpened(TraceOperation query)
+    internal static void AddExtra<T>(TraceCall call, string key, T value)
     {
-        lock (_target) (_reading ??= []).Add(query);
+        // Before the value becomes an object.
+        if (call.IsOpen) call.AddExtra(key, value);
     }
 
-    internal void ReaderClosed(TraceOperation query)
+    internal void ReaderOpened(TraceDbReader reader)
     {
-        lock (_target) _reading?.Remove(query);
-        query.Dispose();
+        lock (_target) (_reading ??= []).Add(reader);
     }
 
-    TraceOperation? Begin(TraceOperation? call)
+    internal void ReaderClosed(TraceDbReader reader)
     {
-        if (call is null) return null;
-        call.InstanceName = _options.InstanceName;
-        call.Host = _target.Host;
-        call.Db = _target.DatabaseOf(Inner);
+        lock (_target) _reading?.Remove(reader);
+    }
+
+    TraceCall Begin(TraceCall call)
+    {
+        if (call.Live is not { } live) return call;
+        live.InstanceName = _options.InstanceName;
+        live.Host = _target.Host;
+        live.Db = _target.DatabaseOf(Inner);
         return call;
+    }
+
+    void Share(TraceCall connect)
+    {
+        if (connect.Live is not { } live) return;
+        (_connectNumber, _connectSpan) = (live.Number, live.SpanNumber);
+        Volatile.Write(ref _connectScope, live.Scope);
+    }
+
+    void Resolved(TraceCall connect)
+    {
+        if (connect.Live is { } live && _target.HostName is { } host) live.DnsDuration = NameResolution.Within(live, host);
     }
 
     // A reader that nobody closed ends with its connection: the number it took must not be missing from the chain.
     void Closed()
     {
-        _connect = null;
-        TraceOperation[] left;
+        _connectScope = null;
+        TraceDbReader[] left;
         lock (_target)
         {
             left = _reading is { Count: > 0 } ? [.. _reading] : [];
             _reading = null;
         }
 
-        foreach (var query in left) query.Dispose();
+        foreach (var reader in left) reader.End();
     }
 
-    void OnInnerStateChange(object sender, StateChangeEventArgs change) => OnStateChange(change);
+    static TraceDbOptions Named(string instanceName)
+    {
+        var named = Volatile.Read(ref s_named);
+        if (named.InstanceName != instanceName) Volatile.Write(ref s_named, named = Checked(new TraceDbOptions { InstanceName = instanceName }));
+        return named;
+    }
+
+    void OnInnerStateChange(object sender, StateChangeEventArgs change) => _stateChange?.Invoke(this, change);
 }

@@ -13,23 +13,35 @@ namespace LogTrace;
 sealed class TraceDbReader : DbDataReader
 {
     readonly DbDataReader _inner;
-    readonly TraceOperation _call;
+    readonly TraceCall _call;
     readonly TraceDbConnection _connection;
     long _rows;
     bool _isEnded;
 
-    public TraceDbReader(DbDataReader inner, TraceOperation call, TraceDbConnection connection)
+    public TraceDbReader(DbDataReader inner, TraceCall call, TraceDbConnection connection)
     {
         _inner = inner;
         _call = call;
         _connection = connection;
-        connection.ReaderOpened(call);
+        connection.ReaderOpened(this);
     }
 
-    public static DbDataReader Around(DbDataReader reader, TraceOperation? call, TraceDbConnection? connection) =>
-        call is null || connection is null ? reader : new TraceDbReader(reader, call, connection);
+    public static DbDataReader Around(DbDataReader reader, TraceCall call, TraceDbConnection? connection) =>
+        !call.IsOpen || connection is null ? reader : new TraceDbReader(reader, call, connection);
 
-    public override bool Read() => Count(Guard(_inner.Read));
+    public override bool Read()
+    {
+        try
+        {
+            return Count(_inner.Read());
+        }
+        catch (Exception exception)
+        {
+            // Only to say so in the record; the caller gets it as it is. So in every method here.
+            TraceDbConnection.Fail(_call, exception);
+            throw;
+        }
+    }
 
     public override async Task<bool> ReadAsync(CancellationToken cancellationToken)
     {
@@ -39,13 +51,23 @@ sealed class TraceDbReader : DbDataReader
         }
         catch (Exception exception)
         {
-            // Only to say so in the record; the caller gets it as it is.
             TraceDbConnection.Fail(_call, exception);
             throw;
         }
     }
 
-    public override bool NextResult() => Guard(_inner.NextResult);
+    public override bool NextResult()
+    {
+        try
+        {
+            return _inner.NextResult();
+        }
+        catch (Exception exception)
+        {
+            TraceDbConnection.Fail(_call, exception);
+            throw;
+        }
+    }
 
     public override async Task<bool> NextResultAsync(CancellationToken cancellationToken)
     {
@@ -55,7 +77,6 @@ sealed class TraceDbReader : DbDataReader
         }
         catch (Exception exception)
         {
-            // As in ReadAsync.
             TraceDbConnection.Fail(_call, exception);
             throw;
         }
@@ -65,11 +86,12 @@ sealed class TraceDbReader : DbDataReader
     {
         try
         {
-            Guard(() =>
-            {
-                _inner.Close();
-                return true;
-            });
+            _inner.Close();
+        }
+        catch (Exception exception)
+        {
+            TraceDbConnection.Fail(_call, exception);
+            throw;
         }
         finally
         {
@@ -85,7 +107,6 @@ sealed class TraceDbReader : DbDataReader
         }
         catch (Exception exception)
         {
-            // As in ReadAsync.
             TraceDbConnection.Fail(_call, exception);
             throw;
         }
@@ -108,33 +129,21 @@ sealed class TraceDbReader : DbDataReader
         await _inner.DisposeAsync().ConfigureAwait(false);
     }
 
-    void End()
+    /// <summary>Ends the query's record.</summary>
+    public void End()
     {
         // Closed twice or more often than not: Close, then Dispose.
         if (_isEnded) return;
         _isEnded = true;
-        _call.AddExtra("rows", _rows);
-        _connection.ReaderClosed(_call);
+        TraceDbConnection.AddExtra(_call, "rows", _rows);
+        _call.Dispose();
+        _connection.ReaderClosed(this);
     }
 
     bool Count(bool isRow)
     {
         if (isRow) _rows++;
         return isRow;
-    }
-
-    bool Guard(Func<bool> read)
-    {
-        try
-        {
-            return read();
-        }
-        catch (Exception exception)
-        {
-            // As in ReadAsync.
-            TraceDbConnection.Fail(_call, exception);
-            throw;
-        }
     }
 
     // From here on nothing but the inner reader.

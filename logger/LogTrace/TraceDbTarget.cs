@@ -16,7 +16,6 @@ sealed class TraceDbTarget
     // Of a thread's text for parameters, in characters.
     const int MaxKept = 4096;
 
-
     // What JSON escapes, and what is not ASCII: for those there is the encoder.
     static readonly SearchValues<char> s_plain = SearchValues.Create(" !#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijklmnopqrstuvwxyz{|}~");
     static readonly ConcurrentDictionary<Type, Names> s_names = new();
@@ -169,8 +168,8 @@ sealed class TraceDbTarget
         {
             case null or DBNull: text.Append("null"); break;
             case bool flag: text.Append(flag ? "true" : "false"); break;
-            case int number: text.Append(CultureInfo.InvariantCulture, $"{number}"); break;
-            case long number: text.Append(CultureInfo.InvariantCulture, $"{number}"); break;
+            case int number: AppendNumber(text, number); break;
+            case long number: AppendNumber(text, number); break;
             case sbyte or byte or short or ushort or uint or ulong or decimal: text.Append(Convert.ToString(value, CultureInfo.InvariantCulture)); break;
             case byte[] bytes: text.Append(CultureInfo.InvariantCulture, $"\"<{bytes.Length} bytes>\""); break;
             case DateTime time: Quote(text, time.ToString("O", CultureInfo.InvariantCulture)); break;
@@ -178,6 +177,13 @@ sealed class TraceDbTarget
             case IFormattable formattable: Quote(text, Bounded(formattable.ToString(null, CultureInfo.InvariantCulture), MaxValueLength)); break;
             default: Quote(text, Bounded(value.ToString() ?? "", MaxValueLength)); break;
         }
+    }
+
+    static void AppendNumber(StringBuilder text, long number)
+    {
+        Span<char> digits = stackalloc char[20];
+        number.TryFormat(digits, out var length, provider: CultureInfo.InvariantCulture);
+        text.Append(digits[..length]);
     }
 
     static void Quote(StringBuilder text, string value)

@@ -44,6 +44,13 @@ public sealed class TraceOperation : TraceSpan
     /// <inheritdoc/>
     public override string TraceId => Scope.TraceId;
 
+    /// <summary>Whether its scope keeps it (<see cref="Pause"/>); these three are the scope's.</summary>
+    internal bool IsKept { get; set; }
+
+    internal TraceOperation? KeptBefore { get; set; }
+
+    internal TraceOperation? KeptAfter { get; set; }
+
     /// <summary>The number that this call took of its scope.</summary>
     public override long Number => _number;
 

@@ -31,6 +31,86 @@ public sealed class BrokenRequestTests : IDisposable
 
     static async Task<TraceRecord> OnlyAsync(TestService service) => (await service.StopAsync()).Single(record => record.Kind == RecordKind.Server);
 
+    [Theory]
+    [InlineData("text")]
+    [InlineData("none")]
+    [InlineData("stream")]
+    [InlineData("writer")]
+    [InlineData("started")]
+    [InlineData("file")]
+    [InlineData("cleared")]
+    [InlineData("handled inside")]
+    [InlineData("handled outside")]
+    public async Task Whatever_an_answer_is_made_of_it_names_the_trace(string answer)
+    {
+        var file = _folder["answer.txt"];
+        await File.WriteAllTextAsync(file, "42");
+        await using var service = await TestService.StartAsync(
+            _folder, "orders",
+            app =>
+            {
+                if (answer == "handled inside") app.UseExceptionHandler(HandleBy());
+                app.MapGet("/", AnswerAsync);
+            },
+            services: services => services.AddSingleton<IStartupFilter>(new Around(app =>
+            {
+                if (answer == "handled outside") app.UseExceptionHandler(HandleBy());
+            })));
+        using var client = Client(HttpVersion.Version11);
+
+        using var response = await client.GetAsync(service.Url);
+
+        (await response.Content.ReadAsStringAsync()).Should().Be(answer is "none" ? "" : answer.StartsWith("handled", StringComparison.Ordinal) ? "sorry" : "42");
+        var record = await OnlyAsync(service);
+        response.Headers.GetValues(TraceHeaders.TraceId).Should().Equal(record.TraceId);
+        record.Name.Should().Be(answer.StartsWith("handled", StringComparison.Ordinal) ? "request.info.error" : "request.info");
+
+        static ExceptionHandlerOptions HandleBy() => new() { ExceptionHandler = context => context.Response.WriteAsync("sorry") };
+
+        async Task AnswerAsync(HttpContext context)
+        {
+            var response = context.Response;
+            switch (answer)
+            {
+                case "text":
+                    await response.WriteAsync("42");
+                    break;
+                case "none":
+                    response.StatusCode = StatusCodes.Status204NoContent;
+                    break;
+                case "stream":
+                    await response.Body.WriteAsync("42"u8.ToArray());
+                    break;
+                case "writer":
+                    "42"u8.CopyTo(response.BodyWriter.GetSpan(2));
+                    response.BodyWriter.Advance(2);
+                    break;
+                case "started":
+                    await response.StartAsync();
+                    await response.WriteAsync("42");
+                    break;
+                case "file":
+                    await response.SendFileAsync(file);
+                    break;
+                case "cleared":
+                    response.Clear();
+                    await response.WriteAsync("42");
+                    break;
+                default:
+                    throw new InvalidOperationException("broken");
+            }
+        }
+    }
+
+    sealed class Around(Action<IApplicationBuilder> use) : IStartupFilter
+    {
+        public Action<IApplicationBuilder> Configure(Action<IApplicationBuilder> next) => app =>
+        {
+            use(app);
+            next(app);
+        };
+    }
+
     [Fact]
     public async Task A_handler_that_throws_is_an_error_with_its_stack()
     {

@@ -41,6 +41,22 @@ public sealed class TraceDbConnectionTests : IDisposable
     IEnumerable<string> Calls() => _trace.Records().Where(record => record.Kind == RecordKind.Client).Select(record => $"{record.RpcId} {record.Name} {record.Action}".TrimEnd());
 
     [Fact]
+    public void Whoever_listens_hears_of_the_connections_states_until_it_stops_listening()
+    {
+        var heard = new List<string>();
+        using var connection = Connection();
+        void Hear(object sender, StateChangeEventArgs change) => heard.Add($"{ReferenceEquals(sender, connection)} {change.CurrentState}");
+        connection.Open();
+        connection.StateChange += Hear;
+        connection.Close();
+        connection.Open();
+        connection.StateChange -= Hear;
+        connection.Close();
+
+        heard.Should().Equal("True Closed", "True Open");
+    }
+
+    [Fact]
     public async Task Connect_shares_the_number_of_the_request_it_was_made_for()
     {
         await using (var connection = Connection())
