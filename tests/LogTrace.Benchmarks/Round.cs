@@ -6,28 +6,36 @@ namespace LogTrace.Benchmarks;
 static class Round
 {
     /// <summary>Runs every side once unmeasured, then <paramref name="rounds"/> times in turn.</summary>
-    public static double[] Medians(int rounds, params Func<double>[] sides)
+    public static double[] Medians(int rounds, params Func<double>[] sides) => Medians(rounds, 1, sides);
+
+    /// <summary>Runs every side <paramref name="warmUps"/> times unmeasured, then <paramref name="rounds"/> times in turn.</summary>
+    public static double[] Medians(int rounds, int warmUps, params Func<double>[] sides)
     {
         var figures = new double[sides.Length][];
         for (var side = 0; side < sides.Length; side++)
         {
             figures[side] = new double[rounds];
-            sides[side]();
+            for (var warmUp = 0; warmUp < warmUps; warmUp++) sides[side]();
         }
 
         for (var round = 0; round < rounds; round++)
         {
             for (var side = 0; side < sides.Length; side++)
             {
-                // The garbage of one side must not be collected in the time of the next.
-                GC.Collect();
-                GC.WaitForPendingFinalizers();
-                GC.Collect();
+                Settle();
                 figures[side][round] = sides[side]();
             }
         }
 
         return [.. figures.Select(Median)];
+    }
+
+    /// <summary>The garbage of one side must not be collected in the time of the next.</summary>
+    public static void Settle()
+    {
+        GC.Collect();
+        GC.WaitForPendingFinalizers();
+        GC.Collect();
     }
 
     public static double Median(double[] values)

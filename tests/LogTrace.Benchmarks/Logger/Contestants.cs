@@ -44,26 +44,28 @@ abstract class Contestant : IDisposable
 /// <summary>Typed records: a call is begun, described and ended.</summary>
 sealed class LogTraceCalls : Contestant
 {
+    const int FullQueueBytes = 128 * 1024 * 1024;
+
     static readonly IncomingTrace s_incoming = new() { TraceId = TraceRecordData.TraceId, Prefix = "1.3" };
 
     readonly TraceLogger _logger;
     readonly TraceContext _scope;
 
-    public LogTraceCalls()
+    /// <param name="queueBytes">As much as the queues of the others hold, 100,000 lines, or what a user has who sets nothing.</param>
+    public LogTraceCalls(int queueBytes = FullQueueBytes)
     {
-        _logger = NewLogger(Folder);
+        _logger = NewLogger(Folder, queueBytes);
         _scope = _logger.StartRequest("POST /orders", "", s_incoming);
     }
 
-    public static TraceLogger NewLogger(string folder) => new(new()
+    public static TraceLogger NewLogger(string folder, int queueBytes = FullQueueBytes) => new(new()
     {
         Service = TraceRecordData.Service,
         Department = TraceRecordData.Department,
         Application = "shop",
         Version = "1.4",
         ServerIp = TraceRecordData.ServerIp,
-        // As much as the queues of the others hold: 100,000 lines.
-        File = new() { Path = Path.Combine(folder, "orders.log"), QueueBytes = 128 * 1024 * 1024, RollBytes = 1L << 40 },
+        File = new() { Path = Path.Combine(folder, "orders.log"), QueueBytes = queueBytes, RollBytes = 1L << 40 },
     });
 
     public override void Write(int i)
