@@ -7,7 +7,7 @@ public sealed record KafkaOptions
     static readonly HashSet<string> Ours = new(StringComparer.Ordinal)
     {
         "acks", "request.required.acks", "bootstrap.servers", "metadata.broker.list", "delivery.report.only.error", "enable.auto.commit", "auto.commit.enable",
-        "enable.auto.offset.store", "enable.idempotence", "group.id", "message.timeout.ms", "delivery.timeout.ms", "partitioner", "auto.offset.reset",
+        "enable.auto.offset.store", "enable.idempotence", "enable.gapless.guarantee", "group.id", "message.timeout.ms", "delivery.timeout.ms", "partitioner", "auto.offset.reset",
         "message.send.max.retries", "retries", "transactional.id", "group.protocol", "partition.assignment.strategy", "session.timeout.ms", "message.max.bytes",
         "linger.ms", "queue.buffering.max.ms", "compression.codec", "compression.type", "queue.buffering.max.kbytes", "queue.buffering.max.messages",
     };

@@ -7,7 +7,8 @@ namespace LogTrace.Transport;
 
 /// <summary>
 /// Sends lines to the records topic: key = trace_id, value = the line as read, one header with the line's source. Idempotent, acknowledged by
-/// all in-sync replicas, and never timed out: while Kafka is away a write waits, and with it the tailer. Thread-safe; connects at the first write.
+/// all in-sync replicas, and never timed out: while Kafka is away a write waits, and with it the tailer. In each partition lines arrive in the order of the calls: when one is refused for
+/// good, all writes under way fail, and the next one is made with another producer. Thread-safe; connects at the first write.
 /// </summary>
 /// <param name="options">Must be valid, see <see cref="KafkaOptions.Validate"/>.</param>
 /// <param name="report">Gets a sentence when Kafka is lost or found again; called from any thread. Default nobody.</param>
@@ -270,8 +271,8 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
 
             if (error != ErrorCode.MsgSizeTooLarge)
             {
-                // Later lines may have arrived: only reading again from the first one that has not is sure to lose none.
-                sending.Fail(new TransportUnavailableException($"Kafka did not acknowledge a line: {NativeProducer.Describe(error)}"));
+                // Later lines may be on their way: only reading all again from the first one that has not arrived is sure to lose none, and only with another producer these cannot overtake it.
+                Fail(new TransportUnavailableException($"Kafka did not acknowledge a line: {NativeProducer.Describe(error)}"));
             }
             else if (!_oneByOne)
             {
@@ -328,6 +329,9 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
             var config = KafkaClient.Configure(_options);
             config["acks"] = "all";
             config["enable.idempotence"] = "true";
+            // Behind a line that the broker refuses for good nothing of its partition may be sent: the producer fails instead, and all is read again in order. Not where it is known to be one line
+            // that is too large, which is set aside.
+            config["enable.gapless.guarantee"] = _oneByOne ? "false" : "true";
             // 0 is never: an outage is waited for. The default (5 min) turns it into failed messages, some of which have arrived.
             config["message.timeout.ms"] = "0";
             // As the Java clients do it, so that whatever else writes to the topic agrees on where a trace lies.

@@ -19,7 +19,6 @@ static class BrokerFaults
     public static async Task ErrorsAsync(FaultCase it)
     {
         var mock = ((MockBroker)it.Broker).Kafka;
-        it.IsOrderKept = !it.IsShort;
         await it.FlowAsync();
         var bursts = it.Of(5, 30);
         for (var burst = 0; burst < bursts; burst++)
@@ -53,7 +52,6 @@ static class BrokerFaults
     public static async Task SequenceBrokenAsync(FaultCase it)
     {
         var mock = ((MockBroker)it.Broker).Kafka;
-        it.IsOrderKept = !it.IsShort;
         await it.FlowAsync();
         for (var round = 0; round < it.Of(2, 10); round++)
         {
@@ -83,7 +81,6 @@ static class BrokerFaults
         using var proxy = new CuttingProxy(it.Broker.Address, it.Random);
         it.Address = $"127.0.0.1:{proxy.Port}";
         ((MockBroker)it.Broker).Kafka.Advertise("127.0.0.1", proxy.Port);
-        it.IsOrderKept = !it.IsShort;
         await it.FlowAsync();
         for (var round = 0; round < it.Of(5, 40); round++)
         {

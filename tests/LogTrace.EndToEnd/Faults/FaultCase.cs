@@ -61,12 +61,6 @@ sealed class FaultCase : IAsyncDisposable
 
     public bool IsOurs => Contender is LogTraceShipper;
 
-    /// <summary>
-    /// Whether what arrives for the first time must be in order. A write that failed for good is made again from its first line, and lines behind it may have arrived by then; the everyday
-    /// forms of rows that make writes fail do not depend on that.
-    /// </summary>
-    public bool IsOrderKept { get; set; } = true;
-
     public FaultFigures? Figures { get; private set; }
 
     /// <summary>What else is worth knowing.</summary>
@@ -143,7 +137,7 @@ sealed class FaultCase : IAsyncDisposable
             if (message.Header is null || !RecordHeader.TryRead(message.Header, out var offset, out var source) || !records.Add(source.RecordIdAt(offset, message.Value))) continue;
             // What arrives for the first time is in the order in which it was written, within its file and partition.
             var key = (message.Partition, source.FileId);
-            if (IsOrderKept && lastOf.TryGetValue(key, out var last) && (offset <= last.Offset || number <= last.Number)) throw new InvalidOperationException($"Line {number} of {source.Path} came after line {last.Number}, seed {Seed}.");
+            if (lastOf.TryGetValue(key, out var last) && (offset <= last.Offset || number <= last.Number)) throw new InvalidOperationException($"Line {number} of {source.Path} came after line {last.Number}, seed {Seed}.");
             lastOf[key] = (offset, number);
         }
 

@@ -228,7 +228,6 @@ static class ProcessFaults
     public static async Task SoakAsync(FaultCase it)
     {
         var mock = (MockBroker)it.Broker;
-        it.IsOrderKept = !it.IsShort;
         var end = Stopwatch.StartNew();
         var (steps, kills) = (0, 0);
         var (earlyPeak, latePeak, state) = (0.0, 0.0, 0L);
