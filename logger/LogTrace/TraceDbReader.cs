@@ -43,11 +43,30 @@ sealed class TraceDbReader : DbDataReader
         }
     }
 
-    public override async Task<bool> ReadAsync(CancellationToken cancellationToken)
+    public override Task<bool> ReadAsync(CancellationToken cancellationToken)
+    {
+        Task<bool> reading;
+        try
+        {
+            reading = _inner.ReadAsync(cancellationToken);
+        }
+        catch (Exception exception)
+        {
+            TraceDbConnection.Fail(_call, exception);
+            throw;
+        }
+
+        // Most rows are there already.
+        if (!reading.IsCompletedSuccessfully) return CountAsync(reading);
+        Count(reading.Result);
+        return reading;
+    }
+
+    async Task<bool> CountAsync(Task<bool> reading)
     {
         try
         {
-            return Count(await _inner.ReadAsync(cancellationToken).ConfigureAwait(false));
+            return Count(await reading.ConfigureAwait(false));
         }
         catch (Exception exception)
         {
