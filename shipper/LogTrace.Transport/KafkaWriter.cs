@@ -31,8 +31,6 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
     readonly Lock _starting = new();
     Thread? _thread;
     bool _topicIsThere;
-    bool _limitWasAsked;
-    int? _limit;
     volatile Connection? _connection;
     long _inFlightBytes;
 
@@ -160,11 +158,10 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
             _topicIsThere = true;
         }
 
-        // A batch of messages over the topic's limit is refused as a whole; so the client must know the limit before it makes batches. Asked again when it turns out to be another one.
-        if (!_limitWasAsked || oneByOne) _limit = KafkaTopic.MaxMessageBytesAsync(_options).WaitAsync(_stop.Token).GetAwaiter().GetResult();
-        _limitWasAsked = true;
-        if (oneByOne && _limit is null) report?.Invoke($"The limit of topic {_options.Topic} for a message cannot be learnt; lines are sent one by one from now on.");
-        return new Connection(_options, Math.Min(_options.MaxMessageBytes, _limit ?? int.MaxValue), oneByOne && _limit is null, _state, it => Statistics = it);
+        // A batch of messages over the topic's limit is refused as a whole; so the client must know the limit before it makes batches.
+        var limit = KafkaTopic.MaxMessageBytesAsync(_options).WaitAsync(_stop.Token).GetAwaiter().GetResult();
+        if (oneByOne && limit is null) report?.Invoke($"The limit of topic {_options.Topic} for a message cannot be learnt; lines are sent one by one from now on.");
+        return new Connection(_options, Math.Min(_options.MaxMessageBytes, limit ?? int.MaxValue), oneByOne && limit is null, _state, it => Statistics = it);
     }
 
     static TransportUnavailableException Closed() => new("The writer was closed before these lines were acknowledged; send them again.");
@@ -293,6 +290,8 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
 
         void IProducerEvents.Failed(ErrorCode code, string reason, bool isFatal)
         {
+            // The report of the refused line, which follows, says why: a line that is too large needs another answer than others.
+            if (isFatal && code == ErrorCode.Local_GaplessGuarantee) return;
             if (isFatal)
             {
                 // The producer never sends again (librdkafka: a sequence broke, or the broker fenced it). Another one can.
