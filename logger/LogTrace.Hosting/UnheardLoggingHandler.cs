@@ -11,7 +11,7 @@ namespace LogTrace;
 sealed class UnheardLoggingHandler(DelegatingHandler logging, ILogger logger) : DelegatingHandler
 {
     readonly Lock _gate = new();
-    HttpMessageInvoker? _heard;
+    volatile HttpMessageInvoker? _heard;
 
     protected override Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken) =>
         logger.IsEnabled(LogLevel.Information) ? Heard().SendAsync(request, cancellationToken) : base.SendAsync(request, cancellationToken);
@@ -21,6 +21,7 @@ sealed class UnheardLoggingHandler(DelegatingHandler logging, ILogger logger) : 
 
     HttpMessageInvoker Heard()
     {
+        if (_heard is { } known) return known;
         lock (_gate)
         {
             if (_heard is null)

@@ -46,7 +46,7 @@ public sealed class TraceDbConnection : DbConnection
     {
     }
 
-    TraceDbConnection(DbConnection inner, TraceDbOptions options, bool isChecked)
+    internal TraceDbConnection(DbConnection inner, TraceDbOptions options, bool isChecked)
     {
         ArgumentNullException.ThrowIfNull(inner);
         ArgumentNullException.ThrowIfNull(options);

@@ -29,7 +29,7 @@ public sealed class TraceDbDataSource : DbDataSource
     public override string ConnectionString => Inner.ConnectionString;
 
     /// <inheritdoc/>
-    protected override DbConnection CreateDbConnection() => new TraceDbConnection(Inner.CreateConnection(), _options);
+    protected override DbConnection CreateDbConnection() => new TraceDbConnection(Inner.CreateConnection(), _options, isChecked: true);
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
