@@ -20,6 +20,7 @@ sealed class EmbeddedPipeline : IDisposable
         _deadLetter = deadLetter;
         _shipper = new ShipperPipeline(shipper, _transport.Writer, logs.CreateLogger<ShipperPipeline>());
         _indexer = new IndexerPipeline(_transport.Reader, store, deadLetter, indexer, logger: logs.CreateLogger<IndexerPipeline>());
+        Status = new IndexerStatus(_indexer, store) { Shipper = _shipper.Snapshot };
     }
 
     /// <summary>Runs until stopped, or with <see cref="ShipperOptions.Once"/> until all that is there is stored. A stop drains the shipper first, then the indexer.</summary>
@@ -45,6 +46,9 @@ sealed class EmbeddedPipeline : IDisposable
         await _shipper.WaitUntilCaughtUpAsync(cancellationToken);
         await _indexer.FlushChainsAsync(cancellationToken);
     }
+
+    /// <summary>What both parts do, for <see cref="StatusEndpoint"/>.</summary>
+    public IndexerStatus Status { get; }
 
     public ShipperCounts Shipped => _shipper.Snapshot().Counts;
 

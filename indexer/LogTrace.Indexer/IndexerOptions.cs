@@ -1,4 +1,5 @@
 using LogTrace.Indexer.Chains;
+using LogTrace.Shipper;
 
 namespace LogTrace.Indexer;
 
@@ -33,6 +34,9 @@ public sealed record IndexerOptions
     /// <summary>Longest wait between two attempts. Default 15 s; <see cref="RetryFirst"/> to 10 minutes.</summary>
     public TimeSpan RetryMax { get; init; } = TimeSpan.FromSeconds(15);
 
+    /// <summary>Where /metrics (Prometheus), /healthz, /readyz and / (one line) are served, as ADDRESS:PORT. Default null: nowhere.</summary>
+    public string? Listen { get; init; }
+
     /// <summary>How chains are read.</summary>
     public ChainOptions Chains { get; init; } = ChainOptions.Default;
 
@@ -48,6 +52,7 @@ public sealed record IndexerOptions
         Check("RetryFirst", RetryFirst, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1));
         Check("RetryMax", RetryMax, RetryFirst, TimeSpan.FromMinutes(10), " (at least Indexer:RetryFirst)");
         if (MaxOpenTraces is < 1 or > 1_000_000) problems.Add($"Indexer:MaxOpenTraces is {MaxOpenTraces:N0}; it must be between 1 and 1,000,000.");
+        if (Listen is not null && StatusEndpoint.Parse(Listen) is null) problems.Add($"Indexer:Listen is '{Listen}'; it must be an address and a port, such as 127.0.0.1:9471 or 0.0.0.0:9471.");
         problems.AddRange(Chains.Validate());
         return problems;
 

@@ -26,6 +26,8 @@ public sealed class IndexerPipeline(
     readonly SemaphoreSlim _building = new(1, 1);
     readonly TaskCompletionSource _startChecked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     long _lastIngested;
+    long _lastTurn;
+    volatile bool _isOpen;
 
     // A trace with records that its chain document does not have yet; times by the clock's timestamp.
     readonly record struct OpenTrace(long First, long Last);
@@ -34,6 +36,14 @@ public sealed class IndexerPipeline(
     readonly Dictionary<string, long> _notBefore = [];
 
     public IndexerMetrics Metrics { get; } = new();
+
+    /// <summary>How long ago it last did something, be it that it looked for chains to build; zero before the start. While it waits, see <see cref="Stall"/>.</summary>
+    internal TimeSpan TurnedAgo => Interlocked.Read(ref _lastTurn) is var last && last == 0 ? TimeSpan.Zero : _clock.GetElapsedTime(last);
+
+    /// <summary>Why nothing gets on, as a sentence; null while it does.</summary>
+    internal string? Stall => !_isOpen ? "the store has not answered yet" : Metrics.WaitingFor is { } reason ? "waiting for the " + reason : null;
+
+    void Turned() => Interlocked.Exchange(ref _lastTurn, Math.Max(1, _clock.GetTimestamp()));
 
     /// <summary>
     /// Runs until the reader has no more (in process, after the shipper's end was completed) or <paramref name="stop"/> is cancelled. Either way what
@@ -49,7 +59,9 @@ public sealed class IndexerPipeline(
         using var chainsFailed = CancellationTokenSource.CreateLinkedTokenSource(stop);
         try
         {
+            Turned();
             await WithStoreAsync(token => store.OpenAsync(token), kill.Token);
+            _isOpen = true;
             var chains = BuildChainsAsync(readingEnded.Token, chainsFailed, kill.Token);
             try
             {
@@ -104,6 +116,7 @@ public sealed class IndexerPipeline(
             }
 
             if (batch is null) return;
+            Turned();
             using (batch) await TakeAsync(batch, kill);
         }
     }
@@ -117,18 +130,29 @@ public sealed class IndexerPipeline(
         foreach (var line in batch.Lines)
         {
             var bytes = batch.Memory(line);
-            if (RecordCodec.TryRead(bytes, out var record, out var reason))
+            string? problem = null;
+            var content = line.Source.IsOfAnotherShipper ? Envelope.LineOf(bytes, out problem) : bytes;
+            if (RecordCodec.TryRead(content, out var record, out var reason))
             {
-                records.Add(RecordDeriver.Derive(record, line.Source.RecordIdAt(line.Offset, bytes.Span), XxHash128.HashToUInt128(bytes.Span), line.Source.Path, line.Offset, ingested));
+                // Identity is the message's place and bytes; whether it is one line delivered twice is told by the line alone.
+                records.Add(RecordDeriver.Derive(record, line.Source.RecordIdAt(line.Offset, bytes.Span), XxHash128.HashToUInt128(content.Span), line.Source.Path, line.Offset, ingested));
                 lines.Add(line);
                 continue;
             }
 
-            await SetAsideAsync(batch, line, reason ?? "it is no record", kill);
+            await SetAsideAsync(batch, line, problem ?? reason ?? "it is no record", kill);
             setAside++;
         }
 
-        var result = await WithStoreAsync(token => store.WriteAsync(records, token), kill);
+        var result = await WithStoreAsync(
+            async token =>
+            {
+                var started = _clock.GetTimestamp();
+                var written = await store.WriteAsync(records, token);
+                Metrics.RecordWrites.Add(_clock.GetElapsedTime(started));
+                return written;
+            },
+            kill);
         foreach (var refused in result.Refused)
         {
             await SetAsideAsync(batch, lines[records.IndexOf(refused.Record)], "the store refused it: " + refused.Reason, kill);
@@ -144,8 +168,11 @@ public sealed class IndexerPipeline(
         if (Metrics.OpenTraces > options.MaxOpenTraces) await BuildOldestAsync(kill);
     }
 
-    Task SetAsideAsync(RecordBatch batch, BatchLine line, string reason, CancellationToken kill) =>
-        WithDeadLetterAsync(() => deadLetter.Add(line.Source, line.Offset, batch.Span(line), reason), kill);
+    async Task SetAsideAsync(RecordBatch batch, BatchLine line, string reason, CancellationToken kill)
+    {
+        await WithDeadLetterAsync(() => deadLetter.Add(line.Source, line.Offset, batch.Span(line), reason), kill);
+        Metrics.AddReason(reason);
+    }
 
     // Never goes back within a run, whatever the system's clock does.
     long NextIngestedMicros() => _lastIngested = Math.Max(_lastIngested, NowMicros());
@@ -183,6 +210,7 @@ public sealed class IndexerPipeline(
                 }
 
                 await BuildOpenAsync(IsDue, kill);
+                Turned();
             }
             while (await timer.WaitForNextTickAsync(readingEnded));
         }
@@ -294,6 +322,9 @@ public sealed class IndexerPipeline(
                 await WriteAsync(documents, cancellationToken);
                 rowBytes = 0;
             }
+
+            Metrics.ChainBuilds.Add(_clock.GetElapsedTime(started));
+            Turned();
         }
 
         await WriteAsync(documents, cancellationToken);

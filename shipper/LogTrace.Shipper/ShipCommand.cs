@@ -104,7 +104,7 @@ public static class ShipCommand
         await using var writer = new KafkaWriter(kafka, logger.TransportSays, makesTopic: true);
         using var deadTopic = kafka.DeadTopic.Length > 0 ? new DeadLetterTopic(kafka) : null;
         using var pipeline = new ShipperPipeline(options, writer, logger, deadTopic: deadTopic);
-        using var status = options.Listen is { } address ? StatusEndpoint.Start(address, pipeline.Snapshot, () => writer.Statistics, logger) : null;
+        using var status = options.Listen is { } address ? StatusEndpoint.Start(address, "Shipper:Listen", (path, _) => Task.FromResult(ShipperStatus.Page(path, pipeline.Snapshot(), writer.Statistics)), logger) : null;
         try
         {
             await pipeline.RunAsync(stop.Token, leave.Token).ConfigureAwait(false);

@@ -209,7 +209,7 @@ public sealed class ShipperPipeline : IDisposable
         _nextStatus = After(_options.StatusInterval);
         if (isFirst || (snapshot.Counts == _saidCounts && snapshot.Stall is null)) return;
         _saidCounts = snapshot.Counts;
-        _logger.Status(StatusEndpoint.Line(snapshot));
+        _logger.Status(ShipperStatus.Line(snapshot));
     }
 
     /// <summary>Why nothing gets on; null while it does.</summary>

@@ -1,38 +1,37 @@
-using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
-using LogTrace.Transport;
 using Microsoft.Extensions.Logging;
 
 namespace LogTrace.Shipper;
 
 /// <summary>
-/// What a shipper does, over HTTP: <c>/metrics</c> for Prometheus, <c>/healthz</c> (it runs), <c>/readyz</c> (it gets on; else the reason), <c>/</c> (one line for people).
-/// It answers GET and nothing else, one request a connection: a whole web server would take more memory than the shipper.
+/// What a process does, over HTTP: <c>/metrics</c> for Prometheus, <c>/healthz</c> (it runs), <c>/readyz</c> (it gets on; else the reason), <c>/</c> (one line for people).
+/// It answers GET and nothing else, one request a connection: a whole web server would take more memory than the shipper. The indexer uses it, too.
 /// </summary>
 sealed class StatusEndpoint : IDisposable
 {
     const int MaxRequestBytes = 8 * 1024;
     const int MaxConnections = 16;
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
-    static readonly TimeSpan LongestSilence = TimeSpan.FromSeconds(30);
 
     readonly TcpListener _listener;
-    readonly Func<ShipperSnapshot> _snapshot;
-    readonly Func<KafkaStatistics?> _kafka;
+    readonly Func<string, CancellationToken, Task<StatusPage>> _page;
     readonly ILogger _logger;
     readonly CancellationTokenSource _stop = new();
     readonly SemaphoreSlim _places = new(MaxConnections);
 
-    StatusEndpoint(TcpListener listener, Func<ShipperSnapshot> snapshot, Func<KafkaStatistics?> kafka, ILogger logger) =>
-        (_listener, _snapshot, _kafka, _logger) = (listener, snapshot, kafka, logger);
+    StatusEndpoint(TcpListener listener, Func<string, CancellationToken, Task<StatusPage>> page, ILogger logger) => (_listener, _page, _logger) = (listener, page, logger);
 
     public IPEndPoint Address => (IPEndPoint)_listener.LocalEndpoint;
 
     /// <summary>Listens at <c>host:port</c>; port 0 takes a free one.</summary>
+    /// <param name="address">Such as <c>127.0.0.1:9470</c>.</param>
+    /// <param name="key">The option that named it, for the message when nobody can listen there.</param>
+    /// <param name="page">Gives the page of a path; it may take a few seconds and must not throw. Called for several requests at once.</param>
+    /// <param name="logger">Gets where it is served.</param>
     /// <exception cref="IOException">The address cannot be listened at.</exception>
-    public static StatusEndpoint Start(string address, Func<ShipperSnapshot> snapshot, Func<KafkaStatistics?> kafka, ILogger logger)
+    public static StatusEndpoint Start(string address, string key, Func<string, CancellationToken, Task<StatusPage>> page, ILogger logger)
     {
         var at = Parse(address) ?? throw new ArgumentException($"'{address}' is no address to listen at.", nameof(address));
         var listener = new TcpListener(at);
@@ -42,10 +41,10 @@ sealed class StatusEndpoint : IDisposable
         }
         catch (SocketException e)
         {
-            throw new IOException($"Shipper:Listen is {address}, where nobody can listen: {e.Message}. Name another address, or leave it out.", e);
+            throw new IOException($"{key} is {address}, where nobody can listen: {e.Message}. Name another address, or leave it out.", e);
         }
 
-        var endpoint = new StatusEndpoint(listener, snapshot, kafka, logger);
+        var endpoint = new StatusEndpoint(listener, page, logger);
         logger.StatusServed(endpoint.Address);
         _ = endpoint.AcceptAsync();
         return endpoint;
@@ -98,7 +97,7 @@ sealed class StatusEndpoint : IDisposable
                 }
 
                 var line = Encoding.ASCII.GetString(request, 0, request.AsSpan(0, got).IndexOf((byte)'\r')).Split(' ');
-                var (status, text) = line is ["GET", var target, _] ? Page(target.Split('?')[0], _snapshot(), _kafka()) : ("405 Method Not Allowed", "only GET\n");
+                var (status, text) = line is ["GET", var target, _] ? await _page(target.Split('?')[0], limit.Token).ConfigureAwait(false) : new StatusPage("405 Method Not Allowed", "only GET\n");
                 var body = Encoding.UTF8.GetBytes(text);
                 var head = $"HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: {body.Length}\r\nConnection: close\r\n\r\n";
                 await stream.WriteAsync(Encoding.ASCII.GetBytes(head), limit.Token).ConfigureAwait(false);
@@ -115,79 +114,21 @@ sealed class StatusEndpoint : IDisposable
         }
     }
 
-    internal static (string Status, string Text) Page(string path, ShipperSnapshot snapshot, KafkaStatistics? kafka) => path switch
-    {
-        "/" => ("200 OK", Line(snapshot) + "\n"),
-        "/metrics" => ("200 OK", Metrics(snapshot, kafka)),
-        "/healthz" when snapshot.LookedAgo > LongestSilence => ("503 Service Unavailable", $"no file was looked at for {snapshot.LookedAgo.TotalSeconds:F0} s\n"),
-        "/healthz" => ("200 OK", "ok\n"),
-        "/readyz" when snapshot.Stall is { } reason => ("503 Service Unavailable", reason + "\n"),
-        "/readyz" => ("200 OK", "ok\n"),
-        _ => ("404 Not Found", "there are /, /metrics, /healthz and /readyz\n"),
-    };
-
-    /// <summary>One line that says how it is going.</summary>
-    internal static string Line(ShipperSnapshot snapshot)
-    {
-        var counts = snapshot.Counts;
-        var behind = snapshot.Files.Where(f => f.LagBytes > 0).ToList();
-        return string.Create(CultureInfo.InvariantCulture,
-            $"read {counts.ReadLines:N0} = shipped {counts.ShippedLines:N0} + set aside {counts.SetAsideLines:N0} + blank {counts.BlankLines:N0} lines ({counts.ReadBytes:N0} = {counts.ShippedBytes:N0} + {counts.SetAsideBytes:N0} + {counts.BlankBytes:N0} bytes{(counts.Balances ? "" : ", DOES NOT BALANCE")}), {snapshot.Files.Sum(f => f.ReadOffset - f.AcknowledgedOffset):N0} bytes not acknowledged, {behind.Sum(f => f.LagBytes):N0} bytes behind in {behind.Count:N0} of {snapshot.Files.Count:N0} files, oldest {behind.Select(f => f.OldestUnacknowledged).DefaultIfEmpty().Max().TotalSeconds:F1} s{(snapshot.Stall is { } reason ? "; " + reason : "")}");
-    }
-
-    static string Metrics(ShipperSnapshot snapshot, KafkaStatistics? kafka)
-    {
-        var text = new StringBuilder();
-        var counts = snapshot.Counts;
-        Counter("read_lines", "Lines that ended and are settled: shipped, set aside or blank.", counts.ReadLines);
-        Counter("read_bytes", "Bytes of these lines.", counts.ReadBytes);
-        Counter("shipped_lines", "Lines acknowledged by all in-sync replicas.", counts.ShippedLines);
-        Counter("shipped_bytes", "Bytes of these lines.", counts.ShippedBytes);
-        Counter("set_aside_lines", "Lines in the dead letter.", counts.SetAsideLines);
-        Counter("set_aside_bytes", "Bytes of these lines.", counts.SetAsideBytes);
-        Counter("blank_lines", "Empty lines.", counts.BlankLines);
-        Counter("lost_bytes", "Bytes emptied or overwritten before they were read.", counts.LostBytes);
-        Counter("failed_batches", "Batches sent again since the start.", snapshot.FailedBatches);
-        Gauge("balanced", "1 while read = shipped + set aside + blank.", counts.Balances ? 1 : 0);
-        Gauge("stalled", "1 while nothing gets on; /readyz has the reason.", snapshot.Stall is null ? 0 : 1);
-        Gauge("files", "Files that are followed.", snapshot.Files.Count);
-        Gauge("deleted_open_bytes", "Bytes of deleted files that are held open, and take disk space, until they are shipped.", snapshot.Files.Where(file => file.IsDeleted).Sum(file => file.SizeBytes));
-        PerFile("lag_bytes", "Bytes written and not yet safe on the other side.", file => file.LagBytes);
-        PerFile("read_offset_bytes", "Bytes read so far.", file => file.ReadOffset);
-        PerFile("acknowledged_offset_bytes", "Bytes safe on the other side.", file => file.AcknowledgedOffset);
-        PerFile("oldest_unacknowledged_seconds", "Since when the oldest line that is not safe has been seen.", file => file.OldestUnacknowledged.TotalSeconds);
-        if (kafka is null) return text.ToString();
-        Gauge("kafka_queued_lines", "Lines in the Kafka client without an answer.", kafka.QueuedMessages);
-        Gauge("kafka_queued_bytes", "Their bytes.", kafka.QueuedBytes);
-        Counter("kafka_sent_bytes", "Bytes sent after compression.", kafka.SentBytes);
-        Counter("kafka_retries", "Requests sent again.", kafka.Retries);
-        Counter("kafka_timeouts", "Requests not answered in time.", kafka.Timeouts);
-        Gauge("kafka_brokers_up", "Brokers with a connection in use.", kafka.BrokersUp);
-        Gauge("kafka_round_trip_seconds", "From request to answer, on average.", kafka.RoundTripMicros / 1e6);
-        return text.ToString();
-
-        void Counter(string name, string help, long value) => One(name + "_total", help, "counter", value);
-
-        void Gauge(string name, string help, double value) => One(name, help, "gauge", value);
-
-        void One(string name, string help, string type, double value) =>
-            text.Append(CultureInfo.InvariantCulture, $"# HELP logtrace_shipper_{name} {help}\n# TYPE logtrace_shipper_{name} {type}\nlogtrace_shipper_{name} {value}\n");
-
-        void PerFile(string name, string help, Func<FileProgress, double> value)
-        {
-            text.Append(CultureInfo.InvariantCulture, $"# HELP logtrace_shipper_{name} {help}\n# TYPE logtrace_shipper_{name} gauge\n");
-            // Two generations of one path are one row: Prometheus refuses rows of one name.
-            foreach (var file in snapshot.Files.GroupBy(file => file.Path))
-            {
-                var path = file.Key.Replace("\\", @"\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal).Replace("\n", "\\n", StringComparison.Ordinal);
-                text.Append(CultureInfo.InvariantCulture, $"logtrace_shipper_{name}{{file=\"{path}\"}} {file.Max(value)}\n");
-            }
-        }
-    }
-
     public void Dispose()
     {
         _stop.Cancel();
         _listener.Dispose();
     }
+}
+
+/// <summary>What is answered to one request.</summary>
+/// <param name="Status">Code and phrase, as on the status line.</param>
+/// <param name="Text">The body.</param>
+readonly record struct StatusPage(string Status, string Text)
+{
+    public static StatusPage Ok(string text) => new("200 OK", text);
+
+    public static StatusPage Unavailable(string reason) => new("503 Service Unavailable", reason + "\n");
+
+    public static StatusPage Unknown { get; } = new("404 Not Found", "there are /, /metrics, /healthz and /readyz\n");
 }

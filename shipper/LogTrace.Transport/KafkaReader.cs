@@ -37,6 +37,9 @@ public sealed class KafkaReader(KafkaOptions options, Action<string>? report = n
     // Under _assignment: what is this member's, and what it may commit. A rebalance waits for a commit that is under way.
     readonly Lock _assignment = new();
     readonly Dictionary<int, Owned> _owned = [];
+
+    // A copy of its keys, for who must not wait for a commit.
+    volatile int[] _partitions = [];
     readonly Queue<Receipt> _uncommitted = new();
     readonly Dictionary<int, Position> _toCommit = [];
     IConsumer<Ignore, Ignore>? _consumer;
@@ -51,6 +54,9 @@ public sealed class KafkaReader(KafkaOptions options, Action<string>? report = n
 
     /// <summary>Records that retention deleted before this member could read them.</summary>
     public long LostCount => Interlocked.Read(ref _lostCount);
+
+    /// <summary>The partitions that are this member's at the moment.</summary>
+    public IReadOnlyCollection<int> Partitions => _partitions;
 
     /// <summary>The caller is busy and fetching has stopped.</summary>
     internal bool IsPaused { get; private set; }
@@ -188,6 +194,7 @@ public sealed class KafkaReader(KafkaOptions options, Action<string>? report = n
             lock (_assignment)
             {
                 _owned.Clear();
+                _partitions = [];
                 _consumer = null;
             }
 
@@ -319,7 +326,7 @@ public sealed class KafkaReader(KafkaOptions options, Action<string>? report = n
         if (_foreign.TryGetValue(partition, out var known)) return known;
         _topicId ??= KafkaTopic.IdAsync(_options).GetAwaiter().GetResult() ?? "name " + _options.Topic;
         var fileId = XxHash128.HashToUInt128(Encoding.UTF8.GetBytes($"{_topicId}/{partition}"));
-        return _foreign[partition] = new SourceFile("kafka", fileId, $"{_options.Topic}/{partition}");
+        return _foreign[partition] = new SourceFile(SourceFile.OtherShippers, fileId, $"{_options.Topic}/{partition}");
     }
 
     void Assigned(IConsumer<Ignore, Ignore> consumer, List<TopicPartition> partitions)
@@ -340,6 +347,8 @@ public sealed class KafkaReader(KafkaOptions options, Action<string>? report = n
             {
                 _owned[it.Partition.Value] = new Owned(++_assignments) { NextOffset = committed.GetValueOrDefault(it.Partition.Value, -1) };
             }
+
+            _partitions = [.. _owned.Keys];
         }
 
         // The topic may be another one of the same name by now.
@@ -353,6 +362,7 @@ public sealed class KafkaReader(KafkaOptions options, Action<string>? report = n
         lock (_assignment)
         {
             foreach (var it in partitions) _owned.Remove(it.Partition.Value);
+            _partitions = [.. _owned.Keys];
         }
     }
 

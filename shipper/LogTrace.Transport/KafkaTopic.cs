@@ -134,7 +134,11 @@ public static class KafkaTopic
 
     /// <summary>Messages of the topic that the group has not committed yet, over all partitions. Asks the brokers and joins no group.</summary>
     /// <exception cref="TransportUnavailableException">Kafka cannot be reached or refused; retry is safe.</exception>
-    public static Task<long> LagAsync(KafkaOptions options, CancellationToken cancellationToken = default) => Task.Run(
+    public static async Task<long> LagAsync(KafkaOptions options, CancellationToken cancellationToken = default) => (await LagsAsync(options, cancellationToken).ConfigureAwait(false)).Sum(partition => partition.Value);
+
+    /// <summary>The same for each partition, by its number.</summary>
+    /// <exception cref="TransportUnavailableException">Kafka cannot be reached or refuses; retry is safe.</exception>
+    public static Task<IReadOnlyDictionary<int, long>> LagsAsync(KafkaOptions options, CancellationToken cancellationToken = default) => Task.Run<IReadOnlyDictionary<int, long>>(
         () =>
         {
             var config = new Dictionary<string, string>(KafkaClient.Configure(options)) { ["group.id"] = options.Group };
@@ -146,7 +150,7 @@ public static class KafkaTopic
                 // Without its partitions nothing could be told from nothing left.
                 if (topic.Error.IsError) throw new KafkaException(topic.Error);
                 var partitions = topic.Partitions.Select(partition => new TopicPartition(options.Topic, partition.PartitionId));
-                return consumer.Committed(partitions, Patience).Sum(committed =>
+                return consumer.Committed(partitions, Patience).ToDictionary(committed => committed.Partition.Value, committed =>
                 {
                     var held = consumer.QueryWatermarkOffsets(committed.TopicPartition, Patience);
                     return held.High.Value - Math.Max(held.Low.Value, committed.Offset.IsSpecial ? 0 : committed.Offset.Value);

@@ -14,6 +14,12 @@ namespace LogTrace.Transport;
 /// <param name="Path">Path at the time of reading.</param>
 public sealed record SourceFile(string HostId, UInt128 FileId, string Path)
 {
+    /// <summary>The host id of what others put into Kafka.</summary>
+    internal const string OtherShippers = "kafka";
+
+    /// <summary>True for a message that another shipper put into Kafka: its line may lie within an envelope of that shipper's. A line from a machine whose host id is <c>kafka</c> looks like one.</summary>
+    public bool IsOfAnotherShipper => HostId == OtherShippers;
+
     /// <summary>
     /// The identity of a record: a 128-bit hash of where its line stands and of its bytes, so that a resend after a crash meets
     /// itself in the store. Deterministic across machines and versions.

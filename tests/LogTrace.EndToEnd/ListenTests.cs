@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
+using System.Text.RegularExpressions;
 using LogTrace.EndToEnd.Support;
 using LogTrace.Shipper;
 using LogTrace.Tests.Support;
@@ -8,7 +9,7 @@ using LogTrace.Transport;
 
 namespace LogTrace.EndToEnd;
 
-/// <summary><c>ship --listen</c>: what it says is the truth of the files, while Kafka is away and when it is back.</summary>
+/// <summary><c>--listen</c>: what it says is the truth of the files, while Kafka is away and when it is back.</summary>
 public sealed class ListenTests : IDisposable
 {
     static readonly TimeSpan Deadline = TimeSpan.FromMinutes(1);
@@ -67,6 +68,45 @@ public sealed class ListenTests : IDisposable
         (await _http.GetStringAsync("/")).Should().StartWith("read 357 = shipped 355 + set aside 1 + blank 1 lines");
 
         (await ship.StopAsync(Deadline)).Should().Be(0, ship.Transcript);
+    }
+
+    [RealKafkaFact]
+    public async Task Indexer_says_how_far_it_is_behind_and_what_became_of_every_record()
+    {
+        var run = $"listen-{Guid.NewGuid():n}";
+        var options = new KafkaOptions { Brokers = await RealEngines.KafkaAsync(), Topic = run, Group = run, Partitions = 3 };
+        await KafkaTopic.EnsureAsync(options);
+        await using (var writer = new KafkaWriter(options))
+        {
+            var batch = new RecordBatch();
+            for (var i = 0; i < 100; i++) batch.Add(System.Text.Encoding.UTF8.GetBytes(i == 7 ? "nonsense" : $"{{\"trace_id\":\"t-{i % 7}\",\"rpc_id\":\"1.{i + 1}\",\"timestamp\":{DateTimeOffset.UtcNow.ToUnixTimeSeconds()}}}"), new SourceFile("host-1", 1, "app.log"), i * 100);
+            await writer.WriteAsync(batch, default);
+        }
+
+        var port = FreePort();
+        await using var index = ProgramProcess.StartIndexer("index", "--kafka", options.Brokers, "--topic", run, "--group", run, "--data", _folder["data"], "--listen", $"127.0.0.1:{port}");
+        _http.BaseAddress = new Uri($"http://127.0.0.1:{port}");
+        await Eventually.HoldsAsync(async () => (await MetricsAsync(index)).Contains("logtrace_indexer_consumed_records_total 100\n", StringComparison.Ordinal), $"all is read: {index.Transcript}", Deadline);
+        await Eventually.HoldsAsync(async () => Regex.Matches(await MetricsAsync(index), "logtrace_indexer_kafka_lag_records.* 0\n").Count == 3, "nothing is left", Deadline);
+        (await MetricsAsync(index)).Should().Contain("logtrace_indexer_stored_records_total 99\n").And.Contain("logtrace_indexer_set_aside_records_total 1\n").And.Contain("logtrace_indexer_balanced 1\n")
+            .And.Contain("logtrace_indexer_kafka_partitions 3\n").And.Contain("logtrace_indexer_kafka_lost_records_total 0\n");
+        (await _http.GetStringAsync("/readyz")).Should().Be("ok\n");
+        (await _http.GetStringAsync("/healthz")).Should().Be("ok\n");
+        (await index.StopAsync(Deadline)).Should().Be(0, index.Transcript);
+    }
+
+    [Fact]
+    public async Task Embedded_pipeline_says_what_both_its_parts_do()
+    {
+        Directory.CreateDirectory(_folder["logs"]);
+        await File.WriteAllTextAsync(_folder["logs/a.log"], $"{{\"trace_id\":\"t-1\",\"rpc_id\":\"1.1\",\"timestamp\":{DateTimeOffset.UtcNow.ToUnixTimeSeconds()}}}\n\n");
+        var port = FreePort();
+        await using var run = ProgramProcess.StartIndexer("run", _folder["logs/*.log"], "--data", _folder["data"], "--port", "0", "--listen", $"127.0.0.1:{port}");
+        _http.BaseAddress = new Uri($"http://127.0.0.1:{port}");
+        await Eventually.HoldsAsync(async () => (await MetricsAsync(run)).Contains("logtrace_indexer_stored_records_total 1\n", StringComparison.Ordinal), $"it is stored: {run.Transcript}", Deadline);
+        await Eventually.HoldsAsync(async () => Value(await MetricsAsync(run), "read_lines_total") == 2, "both lines are settled", Deadline);
+        (await _http.GetStringAsync("/readyz")).Should().Be("ok\n");
+        (await run.StopAsync(Deadline)).Should().Be(0, run.Transcript);
     }
 
     static string Lines(int count) => string.Concat(Enumerable.Range(0, count).Select(i => $"{{\"trace_id\":\"t-{i % 7}\",\"n\":{i}}}\n"));

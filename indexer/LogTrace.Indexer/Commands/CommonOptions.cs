@@ -46,6 +46,8 @@ static class CommonOptions
             result.AddError(string.Create(CultureInfo.InvariantCulture, $"{option.Name} is {number}; it must be between {least} and {most}."));
     });
 
+    public static Option<string?> Listen(int port) => new("--listen") { HelpName = "ADDRESS:PORT", Description = $"serve /metrics (Prometheus), /healthz, /readyz and / (one line) there, such as 127.0.0.1:{port}; default nowhere" };
+
     public static Option<string?> Elasticsearch() => new("--elasticsearch") { HelpName = "URL", Description = "URL of Elasticsearch 7.10+ or OpenSearch, in place of the embedded store" };
 
     public static Option<string?> Kafka() => new("--kafka") { HelpName = "HOST:PORT", Description = "broker as HOST:PORT, several separated by commas" };

@@ -17,15 +17,16 @@ static class IndexCommand
         var elasticsearch = CommonOptions.Elasticsearch();
         var port = new Option<int?>("--port") { HelpName = "N", Description = "serve the viewer on this port of 127.0.0.1, 0 for a free one; without it there is no viewer" };
         CommonOptions.MustBeWithin(port, 0, 65_535);
+        var listen = CommonOptions.Listen(9471);
         var once = new Option<bool>("--once") { Description = "end when all that is in the topic is stored; print the balance, exit 0 only if it balances" };
         var config = CommonOptions.Config();
-        var command = new Command("index", "Reads records from Kafka, stores each once, and builds the chains.") { kafka, topic, group, elasticsearch, data, port, once, config };
+        var command = new Command("index", "Reads records from Kafka, stores each once, and builds the chains.") { kafka, topic, group, elasticsearch, data, port, listen, once, config };
         command.SetAction((parsed, stop) => CommonOptions.GuardAsync(async () =>
         {
             var settings = Settings.Load(parsed.GetValue(config), CommonOptions.ConfigurationFile,
             [
                 new("Kafka:Brokers", parsed.GetValue(kafka)), new("Kafka:Topic", parsed.GetValue(topic)), new("Kafka:Group", parsed.GetValue(group)),
-                new("Elasticsearch:Urls:0", parsed.GetValue(elasticsearch)),
+                new("Elasticsearch:Urls:0", parsed.GetValue(elasticsearch)), new("Indexer:Listen", parsed.GetValue(listen)),
             ]);
             var kafkaOptions = settings.Section<KafkaOptions>("Kafka");
             var directory = CommonOptions.DataDirectory(parsed, data, settings);
@@ -40,12 +41,16 @@ static class IndexCommand
     {
         using var logs = CommonOptions.Logs();
         await using var store = CommonOptions.Store(settings, data, logs);
-        await store.OpenAsync(stop);
-        await KafkaTopic.WaitUntilThereAsync(kafka, message => IndexerLog.Unavailable(logs.CreateLogger<KafkaReader>(), "transport", message), stop);
         await using var reader = new KafkaReader(kafka, logs.CreateLogger<KafkaReader>().KafkaSays);
         using var deadTopic = kafka.DeadTopic.Length > 0 ? new DeadLetterTopic(kafka) : null;
         using var deadLetter = CommonOptions.DeadLetter(data, deadTopic);
         var indexer = new IndexerPipeline(reader, store, deadLetter, options, logger: logs.CreateLogger<IndexerPipeline>());
+        var pages = new IndexerStatus(indexer, store) { Kafka = (reader, kafka) };
+
+        // Before anything is waited for: whoever asks is told what.
+        using var status = options.Listen is { } address ? StatusEndpoint.Start(address, "Indexer:Listen", pages.PageAsync, logs.CreateLogger<StatusEndpoint>()) : null;
+        await store.OpenAsync(stop);
+        await KafkaTopic.WaitUntilThereAsync(kafka, message => IndexerLog.Unavailable(logs.CreateLogger<KafkaReader>(), "transport", message), stop);
         await using var viewer = port is { } viewerPort ? await ViewerHost.StartAsync(store, viewerPort, options.Chains, logs, stop) : null;
         if (viewer is not null) Console.WriteLine($"viewer at {viewer.Url}");
         if (!once)

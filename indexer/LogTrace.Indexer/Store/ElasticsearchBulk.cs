@@ -1,10 +1,13 @@
 using System.Buffers;
+using System.Collections.Concurrent;
+using System.Diagnostics;
 using System.Globalization;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json;
 using System.Text.RegularExpressions;
+using LogTrace.Shipper;
 
 namespace LogTrace.Indexer.Store;
 
@@ -46,6 +49,8 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
     static readonly string[] PassingTypes = ["validation_exception", "cluster_block_exception", "security_exception", "process_cluster_event_timeout_exception"];
 
     readonly SemaphoreSlim _inFlight = new(options.BulksInFlight);
+
+    public BulkFigures Figures { get; } = new();
 
     /// <summary>Sends one operation per item and waits until each is settled.</summary>
     /// <param name="items">What to send, in order; requests of more than one may overtake each other.</param>
@@ -90,6 +95,7 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
         }
         finally
         {
+            Figures.Settled(results.Span, buffer.Length);
             _inFlight.Release();
         }
     }
@@ -100,9 +106,11 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
         while (pending.Length > 0)
         {
             string problem;
+            var started = Stopwatch.GetTimestamp();
             try
             {
                 var answer = await http.SendOnceAsync(HttpMethod.Post, _path, buffer.Content(pending), askFirst, cancellationToken);
+                Figures.Answered(Stopwatch.GetElapsedTime(started), answer.Status);
                 if (answer.Status == 200)
                 {
                     var (left, reason) = Take(answer.Body, buffer, pending, results.Span);
@@ -138,6 +146,7 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
             }
             catch (NoAnswerException exception)
             {
+                Figures.Answered(Stopwatch.GetElapsedTime(started), null);
                 problem = exception.Message;
                 askFirst = true;
                 MarkUncertain(pending, results.Span);
@@ -148,6 +157,7 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
                 MarkUncertain(pending, results.Span);
             }
 
+            Figures.Repeated(pending.Length);
             await patience.WaitAsync($"POST /_bulk: {problem}", cancellationToken);
         }
     }
@@ -229,6 +239,43 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
 
         var line = string.Join(' ', text.ToString().Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
         return line.Length <= MaxReason ? line : line[..MaxReason] + "...";
+    }
+}
+
+/// <summary>How bulk requests went since the start. Thread-safe.</summary>
+sealed class BulkFigures
+{
+    readonly ConcurrentDictionary<string, long> _answers = new();
+    readonly long[] _outcomes = new long[Enum.GetValues<BulkOutcome>().Length];
+    long _repeated, _bytes;
+
+    /// <summary>Each attempt, from its first byte to the whole answer.</summary>
+    public TimeHistogram Times { get; } = new();
+
+    /// <param name="took">How long it took.</param>
+    /// <param name="status">Null when no whole answer came.</param>
+    public void Answered(TimeSpan took, int? status)
+    {
+        Times.Add(took);
+        _answers.AddOrUpdate(status?.ToString(CultureInfo.InvariantCulture) ?? "none", 1, (_, count) => count + 1);
+    }
+
+    public void Repeated(int items) => Interlocked.Add(ref _repeated, items);
+
+    public void Settled(ReadOnlySpan<BulkResult> results, int bytes)
+    {
+        Interlocked.Add(ref _bytes, bytes);
+        foreach (var result in results) Interlocked.Increment(ref _outcomes[(int)result.Outcome]);
+    }
+
+    public void WriteTo(PrometheusText output)
+    {
+        output.Histogram("bulk_seconds", "Bulk requests, each attempt.", Times);
+        output.Counter("bulk_answers", "Answers to bulk requests by HTTP status; none where no whole answer came.", "status", _answers.OrderBy(it => it.Key, StringComparer.Ordinal).Select(it => (it.Key, (double)it.Value)));
+        output.Counter("bulk_items", "Documents by what became of them: done, conflict (there already), refused for good, unknown (given up, written again by the caller).", "outcome",
+            Enum.GetValues<BulkOutcome>().Select(outcome => (outcome.ToString().ToLowerInvariant(), (double)Interlocked.Read(ref _outcomes[(int)outcome]))));
+        output.Counter("bulk_repeated_items", "Documents sent once more, since the server did not take them just then.", Interlocked.Read(ref _repeated));
+        output.Counter("bulk_bytes", "Bytes of bulk requests before compression, repetitions not counted.", Interlocked.Read(ref _bytes));
     }
 }
 

@@ -8,6 +8,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using LogTrace.Records;
+using LogTrace.Shipper;
 
 namespace LogTrace.Indexer.Store;
 
@@ -616,6 +617,8 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     }
 
     static void WriteDelete((string Index, string Id) document, BulkBuffer output) => WriteAction(output, "delete", document.Index, document.Id, null);
+
+    public void WriteMetrics(PrometheusText output) => _bulk.Figures.WriteTo(output);
 
     public async Task<StoreCounts> CountAsync(CancellationToken cancellationToken)
     {

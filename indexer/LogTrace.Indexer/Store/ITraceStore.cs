@@ -1,3 +1,5 @@
+using LogTrace.Shipper;
+
 namespace LogTrace.Indexer.Store;
 
 /// <summary>Where records and chains are kept. Safe for one writer and any number of readers at once.</summary>
@@ -42,6 +44,11 @@ public interface ITraceStore : IAsyncDisposable
     /// the number of stored records: what a crash or a rebalance left behind.
     /// </summary>
     Task<IReadOnlyList<string>> FindStaleTracesAsync(long sinceMicros, CancellationToken cancellationToken);
+
+    /// <summary>Adds what is worth knowing about this kind of store. May take a moment, must not throw; safe at any time.</summary>
+    void WriteMetrics(PrometheusText output)
+    {
+    }
 
     /// <summary>Number of records stored, of chains, and of distinct record ids (equal to the first unless the store holds doubles).</summary>
     Task<StoreCounts> CountAsync(CancellationToken cancellationToken);

@@ -11,7 +11,7 @@ namespace LogTrace.Tests.Shipper;
 
 public sealed class StatusEndpointTests
 {
-    static string Metrics(ShipperRig rig) => StatusEndpoint.Page("/metrics", rig.Pipeline.Snapshot(), null).Text;
+    static string Metrics(ShipperRig rig) => ShipperStatus.Page("/metrics", rig.Pipeline.Snapshot(), null).Text;
 
     static double Value(string metrics, string name, string? file = null)
     {
@@ -63,13 +63,13 @@ public sealed class StatusEndpointTests
         var file = snapshot.Files.Should().ContainSingle().Subject;
         file.LagBytes.Should().Be(13);
         file.OldestUnacknowledged.Should().BeGreaterThanOrEqualTo(TimeSpan.FromSeconds(60)).And.BeLessThan(TimeSpan.FromSeconds(65));
-        StatusEndpoint.Page("/readyz", snapshot, null).Should().Match<(string Status, string Text)>(it => it.Status.StartsWith("503") && it.Text.Contains("the other side is down"));
-        StatusEndpoint.Line(snapshot).Should().Contain("13 bytes behind in 1 of 1 files").And.Contain("the other side is down");
+        ShipperStatus.Page("/readyz", snapshot, null).Should().Match<StatusPage>(it => it.Status.StartsWith("503") && it.Text.Contains("the other side is down"));
+        ShipperStatus.Line(snapshot).Should().Contain("13 bytes behind in 1 of 1 files").And.Contain("the other side is down");
 
         rig.Writer.IsDown = false;
         rig.Time.Advance(TimeSpan.FromMinutes(1));
         rig.Ship().Turn();
-        StatusEndpoint.Page("/readyz", rig.Pipeline.Snapshot(), null).Status.Should().StartWith("200");
+        ShipperStatus.Page("/readyz", rig.Pipeline.Snapshot(), null).Status.Should().StartWith("200");
     }
 
     [Fact]
@@ -134,7 +134,7 @@ public sealed class StatusEndpointTests
         var files = new FileProgress[] { new("/var/log/a \"b\".log", null, 1, 2, 4, 0), new("/var/log/a \"b\".log", null, 0, 0, 9, 0) };
         KafkaStatistics.TryRead("""{"msg_cnt":3,"msg_size":900,"txmsgs":7,"tx_bytes":5000,"brokers":{"b":{"state":"UP","txretries":2,"rtt":{"avg":1500}}}}"""u8, out var kafka).Should().BeTrue();
 
-        var (status, text) = StatusEndpoint.Page("/metrics", new ShipperSnapshot(new ShipperCounts { ReadLines = 1 }, files, 0), kafka);
+        var (status, text) = ShipperStatus.Page("/metrics", new ShipperSnapshot(new ShipperCounts { ReadLines = 1 }, files, 0), kafka);
 
         status.Should().Be("200 OK");
         text.Should().Contain("logtrace_shipper_lag_bytes{file=\"/var/log/a \\\"b\\\".log\"} 9\n")
@@ -148,7 +148,7 @@ public sealed class StatusEndpointTests
         using var rig = new ShipperRig().Start();
         rig.Append("a.log", "first\n");
         rig.Ship().Turn();
-        using var endpoint = StatusEndpoint.Start("127.0.0.1:0", rig.Pipeline.Snapshot, () => null, NullLogger.Instance);
+        using var endpoint = StatusEndpoint.Start("127.0.0.1:0", "Shipper:Listen", (path, _) => Task.FromResult(ShipperStatus.Page(path, rig.Pipeline.Snapshot(), null)), NullLogger.Instance);
         using var http = new HttpClient { BaseAddress = new Uri($"http://{endpoint.Address}") };
 
         (await http.GetStringAsync("/metrics")).Should().Contain("logtrace_shipper_shipped_lines_total 1\n");
