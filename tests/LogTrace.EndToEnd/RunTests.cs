@@ -63,6 +63,12 @@ public sealed class RunTests
         var dead = (await Task.WhenAll(Directory.EnumerateFiles(data, "*dead-letter*", SearchOption.AllDirectories).Select(file => File.ReadAllLinesAsync(file)))).SelectMany(lines => lines).ToList();
         dead.Should().HaveCount(3).And.OnlyContain(line => line.Contains("app.log", StringComparison.Ordinal));
         dead.Should().ContainSingle(line => line.Contains("0..1", StringComparison.Ordinal));
+
+        await using var find = ProgramProcess.StartIndexer("find", "--service", "js", "--data", data);
+        (await find.ExitCodeAsync(Deadline)).Should().Be(0, find.Transcript);
+        find.Output.Should().Contain("2017-09-27 02:42:42").And.Contain(" t1 ");
+        await using var nothing = ProgramProcess.StartIndexer("find", "no", "such", "words", "--data", data);
+        (await nothing.ExitCodeAsync(Deadline)).Should().Be(1, nothing.Transcript);
     }
 
     [Theory]

@@ -35,6 +35,12 @@ public sealed record ChainDocument
     /// <summary>Microseconds since the epoch: the newest record's time of logging.</summary>
     public long LastRecordMicros { get; init; }
 
+    /// <summary>Rules say that not every chain is kept, and whether this one is has not been decided on yet.</summary>
+    public bool Undecided { get; init; }
+
+    /// <summary>The rules decided against it: its records and calls are deleted, and so is every record that comes later. The rest of the document is empty.</summary>
+    public bool Dropped { get; init; }
+
     /// <summary>The drawn rows as a JSON array, the first 5,000.</summary>
     public string RowsJson { get; init; } = "[]";
     public int RowsTotal { get; init; }

@@ -217,6 +217,8 @@ static class ElasticsearchDocuments
             json.WriteBoolean("complete"u8, chain.Complete);
             json.WriteBoolean("resolved"u8, chain.Resolved);
             json.WriteString("last_record_at"u8, Iso(chain.LastRecordMicros));
+            if (chain.Undecided) json.WriteBoolean("undecided"u8, true);
+            if (chain.Dropped) json.WriteBoolean("dropped"u8, true);
 
             // A line end within would end the document; between JSON's tokens it is a blank.
             if (withRows) json.WritePropertyName("rows"u8);
@@ -255,6 +257,8 @@ static class ElasticsearchDocuments
         Uid = Text(source, "uid"),
         Complete = Flag(source, "complete"),
         Resolved = Flag(source, "resolved"),
+        Undecided = Flag(source, "undecided"),
+        Dropped = Flag(source, "dropped"),
         LastRecordMicros = Text(source, "last_record_at") is { } last ? Micros(last) : 0,
         RowsJson = source.TryGetProperty("rows", out var rows) ? rows.GetRawText() : "[]",
         RowsTotal = (int)(Number(source, "rows_total") ?? 0),

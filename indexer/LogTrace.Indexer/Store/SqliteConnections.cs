@@ -187,6 +187,9 @@ sealed class DayConnection : IDisposable
     /// <summary>Rows that the last statement changed.</summary>
     public int Changes => raw.sqlite3_changes(_connection.Handle);
 
+    /// <summary>The id of the row inserted last.</summary>
+    public long LastRow => raw.sqlite3_last_insert_rowid(_connection.Handle);
+
     /// <summary>Gives the connection up: what it has begun is rolled back when it comes back.</summary>
     public void Break() => Broken = true;
 
@@ -246,6 +249,10 @@ sealed class DayStatement(DayConnection connection, sqlite3_stmt handle)
         "" => Bound(raw.sqlite3_bind_text(handle, _next, "")),
         _ => Bound(raw.sqlite3_bind_text(handle, _next, Encoding.UTF8.GetBytes(value).AsSpan())),
     };
+
+    /// <summary>Binds UTF-8 as text.</summary>
+    public DayStatement BindText(ReadOnlySpan<byte> utf8) =>
+        utf8.IsEmpty ? Bind("") : Bound(raw.sqlite3_bind_text(handle, _next, utf8));
 
     public DayStatement Bind(ReadOnlySpan<byte> value) =>
         Bound(value.IsEmpty ? raw.sqlite3_bind_zeroblob(handle, _next, 0) : raw.sqlite3_bind_blob(handle, _next, value));

@@ -21,7 +21,7 @@ namespace LogTrace.Indexer.Store;
 public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? clock = null, ILogger? logger = null) : ITraceStore
 {
     const string Prefix = "records-", Suffix = ".db", NewSuffix = ".new", Overflow = "overflow";
-    const int SchemaVersion = 1, KeysPerQuery = 5_000, KnownChains = 100_000;
+    const int SchemaVersion = 2, KeysPerQuery = 5_000, KnownChains = 100_000;
     const long MicrosPerDay = 86_400_000_000;
     static readonly TimeSpan RetentionEvery = TimeSpan.FromMinutes(10), SafeFromSizeLimit = TimeSpan.FromMinutes(10);
 
@@ -37,6 +37,9 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
     FileStream? _writerLock;
     long _nextRetention;
 
+    /// <summary>Up to this many traces with the words of a text search are collected first; of commoner words chain by chain is asked whether it has them.</summary>
+    internal int FewTraces { get; init; } = 5_000;
+
     public Task OpenAsync(CancellationToken cancellationToken) => options.ReadOnly
         ? Task.CompletedTask
         : ExclusiveAsync(() =>
@@ -49,7 +52,8 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
             {
                 using var day = _connections.Borrow(path, forWriting: true);
                 var version = day.Scalar("PRAGMA user_version");
-                if (version != SchemaVersion)
+                if (version == 1) Upgrade(day);
+                else if (version != SchemaVersion)
                     throw new InvalidDataException($"{path} has the format {version}; this program reads format {SchemaVersion}. Use the program that wrote it, or move the file away.");
             }
 
@@ -157,7 +161,7 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
 
         var content = record.Record;
         var rpcId = content.RpcId;
-        return day.Prepare("""
+        var isNew = day.Prepare("""
             INSERT INTO records (trace_key, record_id, trace_id, line_hash, source, source_offset, timestamp_us, ingested_us, start_us, duration_us,
                 name, kind, rpc_id, rpc_depth, rpc_parent, rpc_sort, service, is_error, code_num, route, action_key, error_key, peer, tags, line, service_certain)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)
@@ -170,6 +174,9 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
             .Bind(record.Service).Bind(record.IsError).Bind(record.CodeNumber).Bind(record.Route).Bind(record.ActionKey).Bind(record.ErrorKey)
             .Bind(record.Peer).Bind(record.Tags.Count == 0 ? null : JsonSerializer.Serialize(record.Tags)).Bind(line.Span).Bind(record.ServiceIsCertain)
             .Run() == 1;
+        if (isNew && content.Utf8(RecordField.Msg) is { IsEmpty: false } msg)
+            day.Prepare("INSERT INTO texts (rowid, msg) VALUES (?1, ?2)").Bind(day.LastRow).BindText(msg).Run();
+        return isNew;
     }
 
     public Task WriteChainsAsync(IReadOnlyList<ChainDocument> chains, CancellationToken cancellationToken) =>
@@ -218,27 +225,30 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
     static void WriteChain(DayConnection day, ChainDocument chain)
     {
         var key = KeyOf(chain.TraceId);
+        var before = ServicesOf(day, key, chain.TraceId);
         var written = day.Prepare("""
             INSERT INTO chains (trace_key, trace_id, start_us, duration_us, entry_service, entry_action, entry_code, services, edges, record_count, node_count,
                 depth, placeholder_count, gap_count, callee_only_count, likely_loss_count, ambiguous_count, error_count, alarm_count, debug, sampled,
-                uid, complete, resolved, last_record_us, rows_total, rows)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)
+                uid, complete, resolved, last_record_us, rows_total, rows, undecided, dropped)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)
             ON CONFLICT (trace_key, trace_id) DO UPDATE SET start_us = excluded.start_us, duration_us = excluded.duration_us,
                 entry_service = excluded.entry_service, entry_action = excluded.entry_action, entry_code = excluded.entry_code, services = excluded.services,
                 edges = excluded.edges, record_count = excluded.record_count, node_count = excluded.node_count, depth = excluded.depth,
                 placeholder_count = excluded.placeholder_count, gap_count = excluded.gap_count, callee_only_count = excluded.callee_only_count,
                 likely_loss_count = excluded.likely_loss_count, ambiguous_count = excluded.ambiguous_count, error_count = excluded.error_count,
                 alarm_count = excluded.alarm_count, debug = excluded.debug, sampled = excluded.sampled, uid = excluded.uid, complete = excluded.complete,
-                resolved = excluded.resolved, last_record_us = excluded.last_record_us, rows_total = excluded.rows_total, rows = excluded.rows
-                WHERE excluded.record_count >= record_count
+                resolved = excluded.resolved, last_record_us = excluded.last_record_us, rows_total = excluded.rows_total, rows = excluded.rows,
+                undecided = excluded.undecided, dropped = excluded.dropped
+                WHERE excluded.dropped OR (NOT dropped AND excluded.record_count >= record_count)
             """)
             .Bind(key).Bind(chain.TraceId).Bind(chain.StartMicros).Bind(chain.DurationMicros).Bind(chain.EntryService).Bind(chain.EntryAction).Bind(chain.EntryCode)
             .Bind(JsonSerializer.Serialize(chain.Services)).Bind(JsonSerializer.Serialize(chain.Edges)).Bind(chain.RecordCount).Bind(chain.NodeCount)
             .Bind(chain.Depth).Bind(chain.PlaceholderCount).Bind(chain.GapCount).Bind(chain.CalleeOnlyCount).Bind(chain.LikelyLossCount)
             .Bind(chain.AmbiguousCount).Bind(chain.ErrorCount).Bind(chain.AlarmCount).Bind(chain.Debug).Bind(chain.Sampled).Bind(chain.Uid)
-            .Bind(chain.Complete).Bind(chain.Resolved).Bind(chain.LastRecordMicros).Bind(chain.RowsTotal).Bind(chain.RowsJson)
+            .Bind(chain.Complete).Bind(chain.Resolved).Bind(chain.LastRecordMicros).Bind(chain.RowsTotal).Bind(chain.RowsJson).Bind(chain.Undecided).Bind(chain.Dropped)
             .Run();
         if (written == 0) return;
+        WriteServices(day, chain, key, before);
 
         day.Prepare("DELETE FROM calls WHERE trace_key = ?1 AND trace_id = ?2").Bind(key).Bind(chain.TraceId).Run();
         foreach (var call in chain.Calls)
@@ -253,6 +263,30 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
                 .Bind(call.NetworkMicros).Bind(call.IsError).Bind(call.LossState).Bind(call.GapCount).Bind(call.CallerHost).Bind(call.CalleeHost)
                 .Run();
         }
+    }
+
+    readonly record struct ServicesInChain(long Chain, long BeganMicros, bool Failed, string Names);
+
+    static ServicesInChain? ServicesOf(DayConnection day, long key, string traceId)
+    {
+        var row = day.Prepare("SELECT id, start_us, error_count > 0, services FROM chains WHERE trace_key = ?1 AND trace_id = ?2").Bind(key).Bind(traceId);
+        ServicesInChain? found = row.Step() ? new ServicesInChain(row.Int64(0), row.Int64(1), row.Flag(2), row.Text(3)) : null;
+        row.Reset();
+        return found;
+    }
+
+    static void WriteServices(DayConnection day, ChainDocument chain, long key, ServicesInChain? before)
+    {
+        var after = ServicesOf(day, key, chain.TraceId)!.Value;
+        if (before is { } old)
+        {
+            if (old == after) return;
+            foreach (var service in Texts(old.Names))
+                day.Prepare("DELETE FROM chain_services WHERE service = ?1 AND began_us = ?2 AND chain = ?3").Bind(service).Bind(old.BeganMicros).Bind(old.Chain).Run();
+        }
+
+        foreach (var service in chain.Services)
+            day.Prepare("INSERT OR IGNORE INTO chain_services (service, began_us, chain, failed) VALUES (?1, ?2, ?3, ?4)").Bind(service).Bind(after.BeganMicros).Bind(after.Chain).Bind(after.Failed).Run();
     }
 
     public Task<IReadOnlyList<IndexedRecord>> GetTraceAsync(string traceId, CancellationToken cancellationToken) =>
@@ -299,7 +333,8 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
 
     const string ChainColumns = """
         trace_id, start_us, duration_us, entry_service, entry_action, entry_code, services, edges, record_count, node_count, depth, placeholder_count,
-        gap_count, callee_only_count, likely_loss_count, ambiguous_count, error_count, alarm_count, debug, sampled, uid, complete, resolved, last_record_us, rows_total
+        gap_count, callee_only_count, likely_loss_count, ambiguous_count, error_count, alarm_count, debug, sampled, uid, complete, resolved, last_record_us, rows_total,
+        undecided, dropped
         """;
 
     static ChainDocument ReadChain(DayStatement row) => new()
@@ -329,6 +364,8 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
         Resolved = row.Flag(22),
         LastRecordMicros = row.Int64(23),
         RowsTotal = row.Int32(24),
+        Undecided = row.Flag(25),
+        Dropped = row.Flag(26),
     };
 
     public Task<ChainDocument?> GetChainAsync(string traceId, CancellationToken cancellationToken) =>
@@ -341,7 +378,7 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
                 {
                     var rows = day.Prepare($"SELECT {ChainColumns}, rows FROM chains WHERE trace_key = ?1 AND trace_id = ?2").Bind(KeyOf(traceId)).Bind(traceId);
                     if (!rows.Step()) return;
-                    var chain = ReadChain(rows) with { RowsJson = rows.Text(25), Calls = ReadCalls(day, traceId) };
+                    var chain = ReadChain(rows) with { RowsJson = rows.Text(27), Calls = ReadCalls(day, traceId) };
                     if (best is null || chain.RecordCount > best.RecordCount) best = chain;
                 });
             }
@@ -389,6 +426,9 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
     public Task<IReadOnlyList<ChainDocument>> FindChainsAsync(TraceQuery query, CancellationToken cancellationToken) =>
         ReadAsync<IReadOnlyList<ChainDocument>>(() =>
         {
+            var text = new TextSearch(query.Text);
+            if (text.IsAsked) Collect(text, cancellationToken);
+
             // Files by their newest chain, so that the search ends where no file can hold a newer one than those found.
             var files = new List<(string Path, long Newest)>();
             foreach (var path in Paths())
@@ -398,16 +438,50 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
             foreach (var (path, newest) in files.OrderByDescending(file => file.Newest))
             {
                 if (found.Count >= query.Limit && found[query.Limit - 1].StartMicros > newest) break;
-                ReadExisting(path, day => found.AddRange(FindIn(day, query, cancellationToken)));
+                ReadExisting(path, day => found.AddRange(FindIn(day, query, text, cancellationToken)));
                 found = found.OrderByDescending(chain => chain.StartMicros).Take(query.Limit).ToList();
             }
 
             return found;
         }, cancellationToken);
 
-    List<ChainDocument> FindIn(DayConnection day, TraceQuery query, CancellationToken cancellationToken)
+    /// <summary>What is asked for in texts, in the words of the full-text table, and the traces that have it if they are few.</summary>
+    sealed class TextSearch(string? text)
     {
-        var conditions = new List<string>();
+        /// <summary>Or the whole id of a trace.</summary>
+        public string TraceId { get; } = text?.Trim() ?? "";
+
+        public bool IsAsked => TraceId.Length > 0;
+
+        /// <summary>Each word a phrase: one that has more than letters and digits in it is several, side by side.</summary>
+        public string Match { get; } = string.Join(' ', (text ?? "").Replace('\0', ' ').Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).Select(word => $"\"{word.Replace("\"", "\"\"", StringComparison.Ordinal)}\""));
+
+        /// <summary>The traces with a record that has all words; null when there are too many to collect.</summary>
+        public HashSet<string>? Traces { get; set; }
+    }
+
+    // The records of a chain may lie in other files than the chain.
+    void Collect(TextSearch text, CancellationToken cancellationToken)
+    {
+        var traces = new HashSet<string>(StringComparer.Ordinal) { text.TraceId };
+        foreach (var path in Paths())
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            ReadExisting(path, day =>
+            {
+                var rows = day.Prepare("SELECT r.trace_id FROM texts t CROSS JOIN records r ON r.id = t.rowid WHERE t.texts MATCH ?1 AND r.trace_id IS NOT NULL").Bind(text.Match);
+                while (traces.Count <= FewTraces && rows.Step()) traces.Add(rows.Text(0));
+                rows.Reset();
+            });
+            if (traces.Count > FewTraces) return;
+        }
+
+        text.Traces = traces;
+    }
+
+    List<ChainDocument> FindIn(DayConnection day, TraceQuery query, TextSearch text, CancellationToken cancellationToken)
+    {
+        var conditions = new List<string> { "dropped = 0" };
         var values = new List<Action<DayStatement>>();
         void Where(bool said, string condition, Action<DayStatement> bind)
         {
@@ -416,49 +490,59 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
             conditions.Add(string.Format(CultureInfo.InvariantCulture, condition, values.Count));
         }
 
-        Where(!string.IsNullOrEmpty(query.Service), "EXISTS (SELECT 1 FROM json_each(services) WHERE value = ?{0})", s => s.Bind(query.Service));
+        // Which table leads is said, not left to the planner: it does not know how many traces or services there are.
+        var (from, time) = ("chains", "start_us");
+        if (text.Traces is { } traces)
+        {
+            from = "json_each(?1) j CROSS JOIN chains c ON c.trace_key = j.value";
+            values.Add(s => s.Bind(KeysAsJson([.. traces])));
+            Where(!string.IsNullOrEmpty(query.Service), "EXISTS (SELECT 1 FROM json_each(services) s WHERE s.value = ?{0})", s => s.Bind(query.Service));
+        }
+        else if (!string.IsNullOrEmpty(query.Service))
+        {
+            (from, time) = ("chain_services s CROSS JOIN chains c ON c.id = s.chain", "began_us");
+            Where(true, "s.service = ?{0}", s => s.Bind(query.Service));
+            if (query.HasErrors is { } failed) conditions.Add(failed ? "s.failed = 1" : "s.failed = 0");
+        }
+
+        if (query.HasErrors is { } hasErrors) conditions.Add(hasErrors ? "error_count > 0" : "error_count <= 0");
         Where(!string.IsNullOrEmpty(query.Action), "instr(lower(entry_action), lower(?{0})) > 0", s => s.Bind(query.Action));
         Where(!string.IsNullOrEmpty(query.Uid), "uid = ?{0}", s => s.Bind(query.Uid));
-        Where(query.FromMicros is not null, "start_us >= ?{0}", s => s.Bind(query.FromMicros));
-        Where(query.ToMicros is not null, "start_us < ?{0}", s => s.Bind(query.ToMicros));
+        Where(query.FromMicros is not null, time + " >= ?{0}", s => s.Bind(query.FromMicros));
+        Where(query.ToMicros is not null, time + " < ?{0}", s => s.Bind(query.ToMicros));
         Where(query.MinDurationMicros is not null, "duration_us >= ?{0}", s => s.Bind(query.MinDurationMicros));
-        Where(query.HasErrors is not null, "(error_count > 0) = ?{0}", s => s.Bind(query.HasErrors == true));
         Where(query.Complete is not null, "complete = ?{0}", s => s.Bind(query.Complete == true));
 
-        var rows = day.Prepare($"SELECT {ChainColumns} FROM chains {(conditions.Count == 0 ? "" : "WHERE " + string.Join(" AND ", conditions))} ORDER BY start_us DESC");
+        var rows = day.Prepare($"SELECT {ChainColumns} FROM {from} WHERE {string.Join(" AND ", conditions)} ORDER BY {time} DESC");
         foreach (var bind in values) bind(rows);
         var found = new List<ChainDocument>();
-        var words = Words(query.Text);
         while (found.Count < query.Limit && rows.Step())
         {
             cancellationToken.ThrowIfCancellationRequested();
             var chain = ReadChain(rows);
-            if (string.IsNullOrWhiteSpace(query.Text) || chain.TraceId == query.Text.Trim() || (words.Count > 0 && HasWords(chain.TraceId, words))) found.Add(chain);
+            if (!text.IsAsked || chain.TraceId == text.TraceId || (text.Traces is null ? HasWords(chain.TraceId, text.Match) : text.Traces.Contains(chain.TraceId))) found.Add(chain);
         }
 
         rows.Reset();
         return found;
     }
 
-    bool HasWords(string traceId, HashSet<string> words)
+    bool HasWords(string traceId, string match)
     {
-        var records = new List<IndexedRecord>();
-        foreach (var path in Paths()) ReadExisting(path, day => ReadTrace(day, traceId, records));
-        return records.Exists(record => record.Record.Has(RecordField.Msg) && words.IsSubsetOf(Words(record.Record.Msg)));
-    }
-
-    static HashSet<string> Words(string? text)
-    {
-        var words = new HashSet<string>(StringComparer.OrdinalIgnoreCase);
-        if (text is null) return words;
-        for (int i = 0, start = 0; i <= text.Length; i++)
+        var has = false;
+        foreach (var path in Paths())
         {
-            if (i < text.Length && char.IsLetterOrDigit(text[i])) continue;
-            if (i > start) words.Add(text[start..i]);
-            start = i + 1;
+            ReadExisting(path, day =>
+            {
+                var row = day.Prepare("SELECT 1 FROM records r WHERE r.trace_key = ?1 AND r.trace_id = ?2 AND EXISTS (SELECT 1 FROM texts t WHERE t.texts MATCH ?3 AND t.rowid = r.id) LIMIT 1")
+                    .Bind(KeyOf(traceId)).Bind(traceId).Bind(match);
+                has = row.Step();
+                row.Reset();
+            });
+            if (has) return true;
         }
 
-        return words;
+        return false;
     }
 
     public Task<IReadOnlyList<string>> FindStaleTracesAsync(long sinceMicros, CancellationToken cancellationToken) =>
@@ -625,6 +709,32 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
         File.Move(temporary, path);
     }
 
+    // Of format 1, the first: it had no words of texts, no rules of keeping, and was searched chain by chain.
+    static void Upgrade(DayConnection day) => InTransaction(day, () =>
+    {
+        day.Execute("""
+            ALTER TABLE chains ADD COLUMN undecided INTEGER NOT NULL DEFAULT 0;
+            ALTER TABLE chains ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
+            CREATE INDEX chains_undecided ON chains (last_record_us) WHERE undecided = 1;
+            CREATE INDEX chains_with_errors ON chains (start_us) WHERE error_count > 0;
+            CREATE INDEX chains_by_user ON chains (uid, start_us) WHERE uid IS NOT NULL;
+            CREATE TABLE chain_services (service TEXT NOT NULL, began_us INTEGER NOT NULL, chain INTEGER NOT NULL REFERENCES chains (id), failed INTEGER NOT NULL,
+                PRIMARY KEY (service, began_us, chain)) WITHOUT ROWID;
+            CREATE INDEX chain_services_failed ON chain_services (service, began_us) WHERE failed = 1;
+            CREATE VIRTUAL TABLE texts USING fts5 (msg, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 0');
+            INSERT OR IGNORE INTO chain_services (service, began_us, chain, failed) SELECT j.value, c.start_us, c.id, c.error_count > 0 FROM chains c, json_each(c.services) j;
+            """);
+        var rows = day.Prepare("SELECT id, line FROM records");
+        while (rows.Step())
+        {
+            if (RecordCodec.TryRead(rows.Bytes(1), out var record, out _) && record.Utf8(RecordField.Msg) is { IsEmpty: false } msg)
+                day.Prepare("INSERT INTO texts (rowid, msg) VALUES (?1, ?2)").Bind(rows.Int64(0)).BindText(msg).Run();
+        }
+
+        rows.Reset();
+        day.Execute($"PRAGMA user_version = {SchemaVersion}");
+    }, () => true);
+
     static readonly string Schema = ReadSchema();
 
     static string ReadSchema()
@@ -764,6 +874,10 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
             or raw.SQLITE_CANTOPEN or raw.SQLITE_NOMEM or raw.SQLITE_READONLY or raw.SQLITE_PROTOCOL or raw.SQLITE_PERM)
         {
             throw new StoreUnavailableException($"{FileOf(e)}: {e.Message}", e);
+        }
+        catch (SqliteException e) when (options.ReadOnly && e.SqliteErrorCode == raw.SQLITE_ERROR && e.Message.Contains("no such", StringComparison.Ordinal))
+        {
+            throw new InvalidDataException($"{FileOf(e)} was written by an older version. Start './logtrace run' or './logtrace index' on this folder once: it brings the files up to date.", e);
         }
         catch (UnauthorizedAccessException e)
         {

@@ -47,6 +47,9 @@ CREATE TABLE records (
 -- Identity and access by trace in one index: the same record_id means the same line, hence the same trace.
 CREATE UNIQUE INDEX records_by_trace ON records (trace_key, record_id);
 
+-- The words of msg, by the record's id. The text itself is in the line.
+CREATE VIRTUAL TABLE texts USING fts5 (msg, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 0');
+
 -- What FindStaleTraces compares with the chains, kept with every write so that it never counts records.
 CREATE TABLE traces (
     trace_key INTEGER NOT NULL,
@@ -90,12 +93,29 @@ CREATE TABLE chains (
     complete INTEGER NOT NULL,
     resolved INTEGER NOT NULL,
     last_record_us INTEGER NOT NULL,
+    -- Rules of keeping: not decided on yet; or decided against, and only this row is left of it.
+    undecided INTEGER NOT NULL DEFAULT 0,
+    dropped INTEGER NOT NULL DEFAULT 0,
     rows_total INTEGER NOT NULL,
     rows TEXT NOT NULL
 );
 
 CREATE UNIQUE INDEX chains_by_trace ON chains (trace_key, trace_id);
 CREATE INDEX chains_by_start ON chains (start_us);
+CREATE INDEX chains_with_errors ON chains (start_us) WHERE error_count > 0;
+CREATE INDEX chains_by_user ON chains (uid, start_us) WHERE uid IS NOT NULL;
+CREATE INDEX chains_undecided ON chains (last_record_us) WHERE undecided = 1;
+
+-- Chains by the services that take part, newest first, so that the few with errors of a busy service are found at once.
+CREATE TABLE chain_services (
+    service TEXT NOT NULL,
+    began_us INTEGER NOT NULL,
+    chain INTEGER NOT NULL REFERENCES chains (id),
+    failed INTEGER NOT NULL,
+    PRIMARY KEY (service, began_us, chain)
+) WITHOUT ROWID;
+
+CREATE INDEX chain_services_failed ON chain_services (service, began_us) WHERE failed = 1;
 
 CREATE TABLE calls (
     id INTEGER PRIMARY KEY,

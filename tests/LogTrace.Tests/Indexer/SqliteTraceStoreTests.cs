@@ -168,6 +168,66 @@ public sealed class SqliteTraceStoreTests : TraceStoreContract, IDisposable
     }
 
     [Fact]
+    public async Task Words_that_nearly_every_trace_has_are_found_in_the_newest_chains()
+    {
+        await using var store = new SqliteTraceStore(Options, Clock) { FewTraces = 2 };
+        await store.OpenAsync(default);
+        for (var i = 0; i < 6; i++) await store.WriteAsync([Some.Record($"t-{i}", at: Now.AddDays(-i), msg: i % 2 == 0 ? "went well" : "went wrong")], default);
+        await store.WriteAsync([Some.Record("t-5", "1.2", Now, msg: "but ended well")], default);
+        await store.WriteChainsAsync([.. Enumerable.Range(0, 6).Select(i => Chain($"t-{i}", Now.AddDays(-i)))], default);
+
+        (await FindAsync(store, "well")).Should().Equal("t-0", "t-2", "t-4", "t-5");
+        (await FindAsync(store, "WENT wrong")).Should().Equal("t-1", "t-3", "t-5");
+        (await FindAsync(store, "ended wrong")).Should().BeEmpty();
+
+        static async Task<IEnumerable<string>> FindAsync(SqliteTraceStore store, string text) => (await store.FindChainsAsync(new TraceQuery { Text = text }, default)).Select(chain => chain.TraceId);
+    }
+
+    [Fact]
+    public async Task Files_of_the_first_format_are_brought_up_to_date()
+    {
+        await using (var store = await OpenAsync())
+        {
+            await store.WriteAsync([Some.Record("t-1", msg: "Payment refused"), Some.Record("t-1", "1.2")], default);
+            await store.WriteChainsAsync([Chain("t-1", records: 2) with { Services = ["orders"], ErrorCount = 1 }], default);
+        }
+
+        using (var connection = new SqliteConnection($"Data Source={Path.Combine(_folder["store"], "records-2026-11-23.db")};Pooling=False"))
+        {
+            connection.Open();
+            using var command = connection.CreateCommand();
+            command.CommandText = """
+                DROP TABLE texts; DROP TABLE chain_services; DROP INDEX chains_with_errors; DROP INDEX chains_by_user; DROP INDEX chains_undecided;
+                ALTER TABLE chains DROP COLUMN undecided; ALTER TABLE chains DROP COLUMN dropped; PRAGMA user_version = 1;
+                """;
+            command.ExecuteNonQuery();
+        }
+
+        await using (var reader = await OpenAsync(Options with { ReadOnly = true }))
+            await FluentActions.Awaiting(() => reader.FindChainsAsync(new TraceQuery { Text = "refused" }, default)).Should().ThrowAsync<InvalidDataException>().WithMessage("*older version*");
+
+        await using var again = await OpenAsync();
+        foreach (var query in (TraceQuery[])[new() { Text = "refused" }, new() { Service = "orders", HasErrors = true }])
+            (await again.FindChainsAsync(query, default)).Should().ContainSingle().Which.RecordCount.Should().Be(2);
+        await again.WriteAsync([Some.Record("t-2", msg: "refused, too")], default);
+        await again.WriteChainsAsync([Chain("t-2")], default);
+        (await again.FindChainsAsync(new TraceQuery { Text = "refused" }, default)).Should().HaveCount(2);
+    }
+
+    [Fact]
+    public async Task Size_of_the_store_and_of_a_record_is_known()
+    {
+        await using var store = await OpenAsync(Options);
+        store.Size().Should().Be(default(SqliteSize));
+        await store.WriteAsync([.. Enumerable.Range(1, 300).Select(i => Some.Record("t-1", $"1.{i}", Now.AddDays(-(i % 3))))], default);
+
+        var size = store.Size();
+        (size.Files, size.Records).Should().Be((3, 300));
+        size.Bytes.Should().Be(new DirectoryInfo(_folder["store"]).GetFiles("records-*").Where(file => !file.Name.EndsWith("-shm", StringComparison.Ordinal)).Sum(file => file.Length));
+        size.BytesPerRecord.Should().Be(size.Bytes / 300);
+    }
+
+    [Fact]
     public async Task File_of_another_format_is_refused()
     {
         await using (var store = await OpenAsync()) await store.WriteAsync([Some.Record("t-1")], default);

@@ -437,6 +437,47 @@ public abstract class TraceStoreContract
         (await FindAsync(store, new TraceQuery { Text = "nothing-like-it" })).Should().BeEmpty();
     }
 
+    [ContractFact]
+    public async Task Search_for_text_takes_what_is_written_together_as_neighbours_and_the_rest_of_the_query_as_well()
+    {
+        await using var store = await OpenAsync();
+        await store.WriteAsync(
+        [
+            Some.Record("a", msg: "order-7: ÄPFEL \"sold out\" at 10.0.0.7"), Some.Record("b", at: Now.AddDays(-1), msg: "7 orders, no order"), Some.Record("c", at: Now.AddDays(-2), msg: "order 7 AND NOT (sold)"),
+        ], default);
+        await store.WriteChainsAsync(
+        [
+            Chain("a") with { Services = ["orders", "gateway"], ErrorCount = 1 }, Chain("b", Now.AddDays(-1)) with { Services = ["orders"] }, Chain("c", Now.AddDays(-2), action: "POST /orders") with { Services = ["orders"], ErrorCount = 2 },
+        ], default);
+        await SettleAsync();
+
+        (await FindAsync(store, new TraceQuery { Text = "order-7" })).Should().Equal("a", "c");
+        (await FindAsync(store, new TraceQuery { Text = "7 order" })).Should().Equal("a", "b", "c");
+        (await FindAsync(store, new TraceQuery { Text = "äpfel \"sold" })).Should().Equal("a");
+        (await FindAsync(store, new TraceQuery { Text = "10.0.0.7" })).Should().Equal("a");
+        (await FindAsync(store, new TraceQuery { Text = "NOT" })).Should().Equal("c");
+        (await FindAsync(store, new TraceQuery { Text = "ord*" })).Should().BeEmpty();
+        (await FindAsync(store, new TraceQuery { Text = "order", Service = "gateway" })).Should().Equal("a");
+        (await FindAsync(store, new TraceQuery { Text = "order", HasErrors = true, ToMicros = StoreRecords.Micros(Now.AddHours(-30)) })).Should().Equal("c");
+        (await FindAsync(store, new TraceQuery { Service = "orders", HasErrors = true })).Should().Equal("a", "c");
+        (await FindAsync(store, new TraceQuery { Service = "orders", HasErrors = false })).Should().Equal("b");
+        (await FindAsync(store, new TraceQuery { Text = "order", Service = "orders", HasErrors = true, Action = "post", Limit = 1 })).Should().Equal("c");
+    }
+
+    [ContractFact]
+    public async Task Chain_that_is_written_anew_is_found_by_what_it_is_now()
+    {
+        await using var store = await OpenAsync();
+        await store.WriteChainsAsync([Chain("a") with { Services = ["orders", "stock"], ErrorCount = 1 }], default);
+        await store.WriteChainsAsync([Chain("a", Now.AddMinutes(-5), records: 2) with { Services = ["orders", "payment"] }], default);
+        await SettleAsync();
+
+        (await FindAsync(store, new TraceQuery { Service = "payment" })).Should().Equal("a");
+        (await FindAsync(store, new TraceQuery { Service = "orders", ToMicros = StoreRecords.Micros(Now) })).Should().Equal("a");
+        (await FindAsync(store, new TraceQuery { Service = "stock" })).Should().BeEmpty();
+        (await FindAsync(store, new TraceQuery { Service = "orders", HasErrors = true })).Should().BeEmpty();
+    }
+
     // ---- what a crash left behind
 
     [ContractFact]
@@ -589,6 +630,7 @@ public abstract class TraceStoreContract
         Complete = true,
         Resolved = true,
         LastRecordMicros = StoreRecords.Micros(Now) + 3,
+        Undecided = true,
         RowsJson = """[{"rpc_id":"1","service":"gateway"},{"rpc_id":"1.3"}]""",
         RowsTotal = 13,
         Calls =
