@@ -17,6 +17,7 @@ public sealed class ArchitectureTests
         { "LogTrace.Transport", ["LogTrace.Records"] },
         { "LogTrace.Shipper", ["LogTrace.Transport", "LogTrace.Records"] },
         { "LogTrace.Indexer", ["LogTrace.Shipper", "LogTrace.Transport", "LogTrace.Records"] },
+        { "LogTrace.Dashboards", [] },
     };
 
     [Theory]
@@ -40,7 +41,7 @@ public sealed class ArchitectureTests
     {
         var root = Support.Repository.Root;
 
-        var projects = new[] { "logger", "shipper", "indexer" }
+        var projects = new[] { "logger", "shipper", "indexer", "dashboards" }
             .SelectMany(folder => Directory.EnumerateFiles(Path.Combine(root, folder), "*.csproj", SearchOption.AllDirectories))
             .Select(path => Path.GetFileNameWithoutExtension(path));
 

@@ -4,6 +4,7 @@ using System.IO.Hashing;
 using System.Text;
 using System.Text.Json;
 using LogTrace.Indexer.Store;
+using LogTrace.Records;
 
 namespace LogTrace.Indexer.Chains;
 
@@ -15,6 +16,11 @@ public static class ChainDocuments
 
     /// <summary>Longest action kept in a row, in characters: rows are for drawing, the records hold the whole text.</summary>
     public const int MaxActionLength = 200;
+
+    /// <summary>Log lines that the rows of one chain tell of; the records hold them all.</summary>
+    public const int MaxLogs = 500;
+
+    const int MaxMessageLength = 100;
 
     public static ChainDocument From(CallChain chain) => new()
     {
@@ -50,7 +56,8 @@ public static class ChainDocuments
     /// <summary>
     /// The rows of the waterfall as a JSON array in drawing order, the first <paramref name="maxRows"/>. A row for a node:
     /// <c>rpc_id, execution, depth, kind, service, target</c> (what was called), <c>name, action</c> (bounded), <c>code, start_us,
-    /// duration_us, error, placeholder, foreign, callee_only, callee_missing, ambiguous, irregular, events</c> (how many), <c>caller</c> and <c>callee</c>
+    /// duration_us, error, placeholder, foreign, callee_only, callee_missing, ambiguous, irregular, events</c> (how many), <c>logs</c> (log lines:
+    /// <c>at_us, name, msg</c>, bounded; left out where there are none), <c>caller</c> and <c>callee</c>
     /// (<c>service, start_us, duration_us</c>, or null where that side has no record). A row for missing numbers: <c>gap</c> (<c>1.5..1.9</c>),
     /// <c>depth</c> and <c>service</c> of what is missing, and <c>count</c>. Flags that are false are left out.
     /// </summary>
@@ -59,10 +66,11 @@ public static class ChainDocuments
         var buffer = new ArrayBufferWriter<byte>(4096);
         using (var json = new Utf8JsonWriter(buffer))
         {
+            var logs = MaxLogs;
             json.WriteStartArray();
             foreach (var row in chain.Rows().Take(maxRows))
             {
-                if (row.Node is { } node) WriteNode(json, node);
+                if (row.Node is { } node) WriteNode(json, node, ref logs);
                 else WriteGap(json, row.Gap);
             }
 
@@ -72,7 +80,7 @@ public static class ChainDocuments
         return Encoding.UTF8.GetString(buffer.WrittenSpan);
     }
 
-    static void WriteNode(Utf8JsonWriter json, ChainNode node)
+    static void WriteNode(Utf8JsonWriter json, ChainNode node, ref int logs)
     {
         json.WriteStartObject();
         json.WriteString("rpc_id"u8, node.IdText);
@@ -82,7 +90,7 @@ public static class ChainDocuments
         WriteText(json, "service"u8, node.Service);
         WriteText(json, "target"u8, node.Target);
         WriteText(json, "name"u8, node.Name);
-        WriteText(json, "action"u8, Bounded(node.Action));
+        WriteText(json, "action"u8, Bounded(node.Action, MaxActionLength));
         WriteText(json, "code"u8, (node.Caller ?? node.Callee)?.Record.Code);
         json.WriteNumber("start_us"u8, node.StartMicros);
         ChainJson.WriteDuration(json, node.DurationMicros);
@@ -94,9 +102,30 @@ public static class ChainDocuments
         WriteFlag(json, "ambiguous"u8, node.IsAmbiguous);
         WriteFlag(json, "irregular"u8, node.IsIrregular);
         json.WriteNumber("events"u8, node.Events.Count);
+        WriteLogs(json, node, ref logs);
         ChainJson.WriteSide(json, "caller"u8, node.Caller, node.CallerService);
         ChainJson.WriteSide(json, "callee"u8, node.Callee, node.CalleeService);
         json.WriteEndObject();
+    }
+
+    static void WriteLogs(Utf8JsonWriter json, ChainNode node, ref int left)
+    {
+        var isOpen = false;
+        foreach (var record in node.Events)
+        {
+            if (left == 0) break;
+            if (record.Kind != RecordKind.Event) continue;
+            if (!isOpen) json.WriteStartArray("logs"u8);
+            isOpen = true;
+            left--;
+            json.WriteStartObject();
+            json.WriteNumber("at_us"u8, record.Record.TimestampMicros);
+            WriteText(json, "name"u8, record.Record.Name);
+            WriteText(json, "msg"u8, Bounded(record.Record.Msg, MaxMessageLength));
+            json.WriteEndObject();
+        }
+
+        if (isOpen) json.WriteEndArray();
     }
 
     static void WriteGap(Utf8JsonWriter json, ChainGap gap)
@@ -119,10 +148,10 @@ public static class ChainDocuments
         if (value) json.WriteBoolean(name, true);
     }
 
-    static string? Bounded(string? text)
+    static string? Bounded(string? text, int most)
     {
-        if (text is null || text.Length <= MaxActionLength) return text;
-        var length = char.IsHighSurrogate(text[MaxActionLength - 1]) ? MaxActionLength - 1 : MaxActionLength;
+        if (text is null || text.Length <= most) return text;
+        var length = char.IsHighSurrogate(text[most - 1]) ? most - 1 : most;
         return text[..length] + "…";
     }
 

@@ -10,6 +10,10 @@ public sealed record ChainDocument
     public long DurationMicros { get; init; }
     public string? EntryService { get; init; }
     public string? EntryAction { get; init; }
+
+    /// <summary>The entry action without ids and values: what equal requests have in common.</summary>
+    public string? EntryKey => ActionKey.Of("request.info", EntryAction);
+
     public string? EntryCode { get; init; }
     public IReadOnlyList<string> Services { get; init; } = [];
 
@@ -22,6 +26,10 @@ public sealed record ChainDocument
     public int PlaceholderCount { get; init; }
     public long GapCount { get; init; }
     public int CalleeOnlyCount { get; init; }
+
+    /// <summary>The known loss.</summary>
+    public long LostCount => PlaceholderCount + GapCount + CalleeOnlyCount;
+
     public int LikelyLossCount { get; init; }
     public int AmbiguousCount { get; init; }
     public int ErrorCount { get; init; }
@@ -59,6 +67,10 @@ public sealed record CallDocument
     public long StartMicros { get; init; }
     public string? EntryService { get; init; }
     public string? EntryAction { get; init; }
+
+    /// <summary>The entry action without ids and values.</summary>
+    public string? EntryKey => Indexer.ActionKey.Of("request.info", EntryAction);
+
     public string? Caller { get; init; }
     public string? Callee { get; init; }
     public string? Peer { get; init; }
@@ -77,6 +89,10 @@ public sealed record CallDocument
 
     /// <summary>Missing numbers in the callee's scope.</summary>
     public long GapCount { get; init; }
+
+    /// <summary>What of the chain's known loss is this call's: itself, if it or its caller's record is missing, and the gaps in its scope.</summary>
+    public long LostCount => GapCount + (LossState is "placeholder" or "callee_only" ? 1 : 0);
+
     public string? CallerHost { get; init; }
     public string? CalleeHost { get; init; }
 }

@@ -28,7 +28,12 @@ static class ElasticsearchDocuments
     {
         "@timestamp", "ingested_at", "record_id", "line_hash", "source_file", "source_offset", "service_derived", "service_is_certain", "caller_service",
         "callee_service", "kind", "rpc_depth", "rpc_parent", "rpc_sort", "duration_us", "start_us", "is_error", "code_num", "route", "action_key", "error_key", "peer", "tags",
+        "metric_value", "metric_total", "metric_count", "metric_sum", "metric_min", "metric_max", "metric_p50", "metric_p90", "metric_p95", "metric_p99",
     }.ToFrozenSet();
+
+    // What a measurement says, in its extra, which is not indexed: the numbers that charts are drawn of.
+    static readonly (string Member, string Field)[] MetricNumbers =
+        [.. new[] { "value", "total", "count", "sum", "min", "max", "p50", "p90", "p95", "p99" }.Select(member => (member, "metric_" + member))];
 
     const int LongestName = 32;
 
@@ -91,12 +96,31 @@ static class ElasticsearchDocuments
             WriteText(json, "error_key"u8, indexed.ErrorKey);
             WriteText(json, "peer"u8, indexed.Peer);
             if (indexed.Tags.Count > 0) WriteTexts(json, "tags"u8, indexed.Tags);
+            if (indexed.Kind == RecordKind.Metric) WriteMetric(json, record.ExtraJson);
         }
 
         var line = output.Length;
         RecordCodec.Write(record, output);
         output.Patch(line, (byte)','); // its opening brace: the two objects become one
         output.Write("\n"u8);
+    }
+
+    static void WriteMetric(Utf8JsonWriter json, string? extra)
+    {
+        if (extra is not ['{', ..]) return;
+        try
+        {
+            using var members = JsonDocument.Parse(extra, new JsonDocumentOptions { MaxDepth = 256 });
+            foreach (var (member, field) in MetricNumbers)
+            {
+                if (members.RootElement.TryGetProperty(member, out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number) && double.IsFinite(number))
+                    json.WriteNumber(field, number);
+            }
+        }
+        catch (JsonException)
+        {
+            // A record made in code can hold any text as extra: it has no numbers then.
+        }
     }
 
     /// <summary>Reads a record's document.</summary>
@@ -198,6 +222,7 @@ static class ElasticsearchDocuments
             json.WriteNumber("duration_us"u8, chain.DurationMicros);
             WriteText(json, "entry_service"u8, chain.EntryService);
             WriteText(json, "entry_action"u8, chain.EntryAction);
+            WriteText(json, "entry_key"u8, chain.EntryKey);
             WriteText(json, "entry_code"u8, chain.EntryCode);
             WriteTexts(json, "services"u8, chain.Services);
             WriteTexts(json, "edges"u8, chain.Edges);
@@ -207,10 +232,15 @@ static class ElasticsearchDocuments
             json.WriteNumber("placeholder_count"u8, chain.PlaceholderCount);
             json.WriteNumber("gap_count"u8, chain.GapCount);
             json.WriteNumber("callee_only_count"u8, chain.CalleeOnlyCount);
+            json.WriteNumber("lost_count"u8, chain.LostCount);
             json.WriteNumber("likely_loss_count"u8, chain.LikelyLossCount);
             json.WriteNumber("ambiguous_count"u8, chain.AmbiguousCount);
             json.WriteNumber("error_count"u8, chain.ErrorCount);
             json.WriteNumber("alarm_count"u8, chain.AlarmCount);
+
+            // Numbers, because an average of them is a rate, and dashboards average numbers only.
+            json.WriteNumber("failed"u8, chain.ErrorCount > 0 ? 1 : 0);
+            json.WriteNumber("lossy"u8, chain.LostCount > 0 ? 1 : 0);
             json.WriteBoolean("debug"u8, chain.Debug);
             json.WriteBoolean("sampled"u8, chain.Sampled);
             WriteText(json, "uid"u8, chain.Uid);
@@ -265,7 +295,10 @@ static class ElasticsearchDocuments
     };
 
     /// <summary>Writes a call's document and its line end.</summary>
-    public static void WriteCall(CallDocument call, IBufferWriter<byte> output)
+    /// <param name="call">The call.</param>
+    /// <param name="lastRecordMicros">When its chain's newest record was logged: written where something is lost, so that a chain under way need not count as lossy, and nowhere else, because it changes with every record.</param>
+    /// <param name="output">Where to.</param>
+    public static void WriteCall(CallDocument call, long lastRecordMicros, IBufferWriter<byte> output)
     {
         using (var json = new Utf8JsonWriter(output, Plain))
         {
@@ -278,6 +311,7 @@ static class ElasticsearchDocuments
             json.WriteNumber("start_us"u8, call.StartMicros);
             WriteText(json, "entry_service"u8, call.EntryService);
             WriteText(json, "entry_action"u8, call.EntryAction);
+            WriteText(json, "entry_key"u8, call.EntryKey);
             WriteText(json, "caller"u8, call.Caller);
             WriteText(json, "callee"u8, call.Callee);
             WriteText(json, "peer"u8, call.Peer);
@@ -286,8 +320,11 @@ static class ElasticsearchDocuments
             if (call.DurationMicros is { } duration) json.WriteNumber("duration_us"u8, duration);
             if (call.NetworkMicros is { } network) json.WriteNumber("network_us"u8, network);
             json.WriteBoolean("is_error"u8, call.IsError);
+            json.WriteNumber("failed"u8, call.IsError ? 1 : 0);
             json.WriteString("loss_state"u8, call.LossState);
             json.WriteNumber("gap_count"u8, call.GapCount);
+            json.WriteNumber("lost_count"u8, call.LostCount);
+            if (call.LostCount > 0) json.WriteString("last_record_at"u8, Iso(lastRecordMicros));
             WriteText(json, "caller_host"u8, call.CallerHost);
             WriteText(json, "callee_host"u8, call.CalleeHost);
             json.WriteEndObject();

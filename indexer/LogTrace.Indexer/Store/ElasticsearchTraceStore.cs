@@ -215,7 +215,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
             foreach (var call in write.Chain.Calls)
             {
                 var start = buffer.Length;
-                ElasticsearchDocuments.WriteCall(call, buffer);
+                ElasticsearchDocuments.WriteCall(call, write.Chain.LastRecordMicros, buffer);
                 write.Calls.Set(call.Id, buffer.WrittenFrom(start));
                 if (!write.Calls.IsSame(call.Id, write.Former)) calls.Add(new CallWrite(_calls.Name(write.Suffix), call.Id, write.Chain.RecordCount, buffer.WrittenFrom(start).ToArray()));
             }

@@ -467,4 +467,19 @@ public sealed class ChainBuilderTests
         document.Calls.Select(call => call.Id).Should().OnlyHaveUniqueItems();
         System.Text.Json.JsonDocument.Parse(document.RowsJson).RootElement.GetArrayLength().Should().Be(6);
     }
+
+    [Fact]
+    public void Rows_tell_of_the_log_lines_on_them_but_not_without_end()
+    {
+        var logs = Enumerable.Range(0, ChainDocuments.MaxLogs + 10).Select(i => Log("1.2", "gateway", at: 2_000_000 + i));
+
+        var document = ChainDocuments.From(Build([Request("1.1", "gateway"), Call("1.2", "gateway", "orders:80"), .. logs, Log("1.3", "gateway")]));
+
+        var rows = System.Text.Json.JsonDocument.Parse(document.RowsJson).RootElement.EnumerateArray().ToList();
+        rows[0].TryGetProperty("logs", out _).Should().BeFalse("none was written there");
+        rows[1].GetProperty("events").GetInt32().Should().Be(ChainDocuments.MaxLogs + 10);
+        rows[1].GetProperty("logs").GetArrayLength().Should().Be(ChainDocuments.MaxLogs);
+        rows[1].GetProperty("logs")[0].GetRawText().Should().Be("""{"at_us":2000000,"name":"log.info"}""");
+        rows[2].TryGetProperty("logs", out _).Should().BeFalse("the chain's share is used up");
+    }
 }

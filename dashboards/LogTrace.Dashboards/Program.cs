@@ -1,0 +1,4 @@
+using System.CommandLine;
+using LogTrace.Dashboards;
+
+return DashboardsCommand.Create().Parse(args).Invoke();

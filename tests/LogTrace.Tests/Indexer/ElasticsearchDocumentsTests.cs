@@ -1,0 +1,72 @@
+using System.Buffers;
+using System.Text;
+using System.Text.Json;
+using LogTrace.Indexer;
+using LogTrace.Indexer.Store;
+using LogTrace.Records;
+
+namespace LogTrace.Tests.Indexer;
+
+/// <summary>What documents have beside the line or chain itself, for the dashboards.</summary>
+public sealed class ElasticsearchDocumentsTests
+{
+    static readonly CallDocument Call = new() { TraceId = "t", RpcId = "1.3", EntryAction = "GET /orders/4711", Callee = "orders" };
+
+    [Fact]
+    public void Numbers_of_a_measurement_are_fields_of_their_own()
+    {
+        var line = """{"name":"metric.histogram","trace_id":"t","rpc_id":"1.2","timestamp":1700000000,"action":"basket.value","extra":{"currency":"EUR","count":3,"sum":7.5,"p95":4,"value":"many"}}""";
+
+        var stored = Written(line);
+
+        (stored.GetProperty("metric_count").GetDouble(), stored.GetProperty("metric_sum").GetDouble(), stored.GetProperty("metric_p95").GetDouble()).Should().Be((3, 7.5, 4));
+        stored.TryGetProperty("metric_value", out _).Should().BeFalse("a text is no number");
+        Read(line).ExtraJson.Should().Be(ElasticsearchDocuments.ReadRecord(Encoding.UTF8.GetBytes(stored.GetRawText())).Record.ExtraJson);
+    }
+
+    [Theory]
+    [InlineData("none", 0, 0)]
+    [InlineData("none", 3, 3)]
+    [InlineData("placeholder", 2, 3)]
+    [InlineData("callee_only", 0, 1)]
+    [InlineData("foreign", 0, 0)]
+    public void A_call_says_what_is_lost_there_and_if_something_is_when_its_chain_last_grew(string state, int gaps, int lost)
+    {
+        var stored = Written(Call with { LossState = state, GapCount = gaps });
+
+        stored.GetProperty("lost_count").GetInt32().Should().Be(lost);
+        stored.TryGetProperty("last_record_at", out var last).Should().Be(lost > 0);
+        if (lost > 0) last.GetString().Should().Be("1970-01-01T00:00:07.000000Z");
+    }
+
+    [Fact]
+    public void Equal_requests_have_one_entry_key() => Written(Call).GetProperty("entry_key").GetString().Should().Be("GET /orders/{id}");
+
+    [Theory]
+    [InlineData(0, 0)]
+    [InlineData(2, 1)]
+    public void A_chain_counts_as_failed_once_however_many_errors_it_has(int errors, int failed)
+    {
+        var output = new BulkBuffer(1024);
+        ElasticsearchDocuments.WriteChain(new ChainDocument { TraceId = "t", ErrorCount = errors, GapCount = errors }, new CallVersions(), true, output);
+        var stored = JsonDocument.Parse(output.WrittenFrom(0).ToArray()).RootElement;
+
+        (stored.GetProperty("failed").GetInt32(), stored.GetProperty("lossy").GetInt32(), stored.GetProperty("lost_count").GetInt32()).Should().Be((failed, failed, errors));
+    }
+
+    static TraceRecord Read(string line) => RecordCodec.TryRead(Encoding.UTF8.GetBytes(line), out var record, out var reason) ? record : throw new InvalidOperationException(reason);
+
+    static JsonElement Written(string line)
+    {
+        var output = new BulkBuffer(1024);
+        ElasticsearchDocuments.WriteRecord(RecordDeriver.Derive(Read(line), 1, 2, "a.log", 0, 3), output);
+        return JsonDocument.Parse(output.WrittenFrom(0).ToArray()).RootElement;
+    }
+
+    static JsonElement Written(CallDocument call)
+    {
+        var output = new ArrayBufferWriter<byte>();
+        ElasticsearchDocuments.WriteCall(call, 7_000_000, output);
+        return JsonDocument.Parse(output.WrittenMemory).RootElement;
+    }
+}
