@@ -6,7 +6,7 @@ using LogTrace.Indexer.Commands;
 // Named as it is called, for the usage lines of --help.
 var root = new Command("./logtrace", "LogTrace: call chains out of the log lines that services write anyway.")
 {
-    new HelpOption(), DemoCommand.Create(), RunCommand.Create(), IndexCommand.Create(), ViewCommand.Create(), ChainCommand.Create(), FindCommand.Create(), RebuildCommand.Create(), DoctorCommand.Create(),
+    new HelpOption(), DemoCommand.Create(), RunCommand.Create(), IndexCommand.Create(), ViewCommand.Create(), ChainCommand.Create(), FindCommand.Create(), RebuildCommand.Create(), SetupCommand.Create(), DoctorCommand.Create(),
 };
 var parsed = root.Parse(args);
 if (parsed.Errors.Count > 0)

@@ -13,7 +13,7 @@ public sealed class Settings
     const string EnvironmentPrefix = "LOGTRACE__";
 
     // Of all processes: an environment is often shared.
-    static readonly string[] Sections = ["Shipper", "Indexer", "Kafka", "Elasticsearch", "Sqlite"];
+    static readonly string[] Sections = ["Shipper", "Indexer", "Kafka", "Elasticsearch", "Sqlite", "Kibana"];
 
     readonly IConfigurationRoot _configuration;
 

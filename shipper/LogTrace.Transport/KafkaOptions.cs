@@ -30,6 +30,9 @@ public sealed record KafkaOptions
     /// <summary>Partitions of the topic when <see cref="KafkaTopic.EnsureAsync"/> creates it, 1 to 10,000; as many indexers can share the work. Default 6.</summary>
     public int Partitions { get; init; } = 6;
 
+    /// <summary>Copies of each partition when <see cref="KafkaTopic.EnsureAsync"/> creates the topic, 1 to 100; 0 for 3 where there are three brokers, else as many as there are. Default 0.</summary>
+    public int Replication { get; init; }
+
     /// <summary>The indexers' consumer group: its members share the partitions. Default <c>logtrace-indexer</c>.</summary>
     public string Group { get; init; } = "logtrace-indexer";
 
@@ -100,6 +103,7 @@ public sealed record KafkaOptions
         if (DeadTopic.Length > 0 && (!IsTopic(DeadTopic) || DeadTopic == Topic)) problems.Add($"Kafka:DeadTopic is '{DeadTopic}'; it must be empty, or 1 to 249 letters, digits, dots, dashes or underscores, and not the topic of the records.");
         if (string.IsNullOrWhiteSpace(Group)) problems.Add("Kafka:Group is empty; name the consumer group, such as logtrace-indexer.");
         Within(nameof(Partitions), Partitions, 1, 10_000, "");
+        Within(nameof(Replication), Replication, 0, 100, "");
         Within(nameof(MaxMessageBytes), MaxMessageBytes, 1_000, 100_000_000, " bytes");
         Within(nameof(MaxInFlightBytes), MaxInFlightBytes, 1 << 20, 1 << 30, " bytes");
         Within(nameof(ReadBatchBytes), ReadBatchBytes, 1_024, 64 << 20, " bytes");

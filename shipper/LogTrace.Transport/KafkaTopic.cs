@@ -9,8 +9,8 @@ public static class KafkaTopic
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
     /// <summary>
-    /// Creates the topic if it is absent: replication 3 with at least 2 in sync where there are three brokers or more, else as many as there
-    /// are; an out-of-sync replica never becomes leader. An existing topic is left as it is.
+    /// Creates the topic if it is absent: <see cref="KafkaOptions.Replication"/> copies, by default 3 where there are three brokers or more, else as many as there
+    /// are; with 3 or more copies at least 2 are in sync; an out-of-sync replica never becomes leader. An existing topic is left as it is.
     /// </summary>
     /// <returns>True when it was created, false when it was there.</returns>
     /// <exception cref="TransportUnavailableException">Kafka cannot be reached or refused; retry is safe.</exception>
@@ -21,8 +21,11 @@ public static class KafkaTopic
     /// <exception cref="ArgumentException">It does not; the message says which.</exception>
     public static void CheckProperties(KafkaOptions options) => Open(options.OrThrow()).Dispose();
 
-    /// <summary>The topic of what is set aside: one partition, so that it is read in the order in which it came, and bounded.</summary>
-    internal static Task<bool> EnsureDeadAsync(KafkaOptions options, CancellationToken cancellationToken) =>
+    /// <summary>Creates <see cref="KafkaOptions.Topic"/> as a topic of what is set aside if it is absent: one partition, so that it is read in the order in which it came, and bounded to 1 GiB and 30 days.</summary>
+    /// <returns>True when it was created, false when it was there.</returns>
+    /// <exception cref="TransportUnavailableException">Kafka cannot be reached or refused; retry is safe.</exception>
+    /// <exception cref="ArgumentException">The client does not take one of <see cref="KafkaOptions.Properties"/>.</exception>
+    public static Task<bool> EnsureDeadAsync(KafkaOptions options, CancellationToken cancellationToken = default) =>
         MakeAsync(options with { Partitions = 1 }, [new("retention.bytes", $"{1L << 30}"), new("retention.ms", $"{(long)TimeSpan.FromDays(30).TotalMilliseconds}")], cancellationToken);
 
     static async Task<bool> MakeAsync(KafkaOptions options, KeyValuePair<string, string>[] more, CancellationToken cancellationToken)
@@ -32,7 +35,7 @@ public static class KafkaTopic
             var there = await LookAsync(options, options.Topic, Patience, cancellationToken).ConfigureAwait(false);
             // Who may only write must not have to ask for more.
             if (there.Partitions is not null) return false;
-            var replication = Math.Clamp(there.Brokers, 1, 3);
+            var replication = options.Replication > 0 ? options.Replication : Math.Clamp(there.Brokers, 1, 3);
             using var admin = Open(options);
             await admin.CreateTopicsAsync(
             [
@@ -43,7 +46,7 @@ public static class KafkaTopic
                     ReplicationFactor = (short)replication,
                     Configs = new Dictionary<string, string>(more)
                     {
-                        ["min.insync.replicas"] = replication == 3 ? "2" : "1",
+                        ["min.insync.replicas"] = replication >= 3 ? "2" : "1",
                         ["unclean.leader.election.enable"] = "false",
                         // Retention must count from now, not from the time a record was logged: old files can be imported.
                         ["message.timestamp.type"] = "LogAppendTime",

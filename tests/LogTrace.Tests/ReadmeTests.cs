@@ -13,7 +13,7 @@ public sealed partial class ReadmeTests
     /// <summary>Commands that the launcher hands to a program; <c>shop</c> and <c>test</c> are not ours to parse.</summary>
     static readonly Command[] Commands =
     [
-        DemoCommand.Create(), RunCommand.Create(), IndexCommand.Create(), ViewCommand.Create(), ChainCommand.Create(), RebuildCommand.Create(), DoctorCommand.Create(), ShipCommand.AddTo(new Command("ship")),
+        DemoCommand.Create(), RunCommand.Create(), IndexCommand.Create(), ViewCommand.Create(), ChainCommand.Create(), RebuildCommand.Create(), SetupCommand.Create(), DoctorCommand.Create(), ShipCommand.AddTo(new Command("ship")),
     ];
 
     public static TheoryData<string> Documents()

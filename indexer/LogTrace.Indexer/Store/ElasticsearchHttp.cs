@@ -14,40 +14,20 @@ namespace LogTrace.Indexer.Store;
 /// </summary>
 sealed class ElasticsearchHttp : IDisposable
 {
-    const int MaxExcerpt = 400;
+    // Told between attempts what the last one met, for who sits in front of a screen.
+    readonly Action<string>? _waiting;
 
     readonly HttpClient _client;
     readonly string[] _urls;
     readonly ElasticsearchOptions _options;
     int _current;
 
-    public ElasticsearchHttp(ElasticsearchOptions options)
+    public ElasticsearchHttp(ElasticsearchOptions options, Action<string>? waiting = null)
     {
         _options = options;
+        _waiting = waiting;
         _urls = [.. options.Urls.Select(url => url.TrimEnd('/'))];
-        var handler = new SocketsHttpHandler
-        {
-            AllowAutoRedirect = false,
-            ConnectTimeout = options.Timeout < TimeSpan.FromSeconds(10) ? options.Timeout : TimeSpan.FromSeconds(10),
-
-            // So that a cluster that moves to other addresses is followed.
-            PooledConnectionLifetime = TimeSpan.FromMinutes(5),
-            UseCookies = false,
-        };
-        if (options.CaFile is not null)
-        {
-            var policy = new X509ChainPolicy { TrustMode = X509ChainTrustMode.CustomRootTrust, RevocationMode = X509RevocationMode.NoCheck };
-            policy.CustomTrustStore.ImportFromPemFile(options.CaFile);
-            handler.SslOptions.CertificateChainPolicy = policy;
-        }
-
-        _client = new HttpClient(handler) { Timeout = System.Threading.Timeout.InfiniteTimeSpan };
-        if (options.ApiKey is not null) _client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("ApiKey", options.ApiKey);
-        else if (options.User is not null)
-        {
-            var credentials = Convert.ToBase64String(Encoding.UTF8.GetBytes($"{options.User}:{options.Password}"));
-            _client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Basic", credentials);
-        }
+        _client = ServerHttp.Client(options.CaFile, options.Timeout, ServerHttp.Authorization(options.User, options.Password, options.ApiKey));
     }
 
     /// <summary>Sends a request until it is answered with something that another try would not change, and that is one of <paramref name="expected"/>.</summary>
@@ -70,6 +50,7 @@ sealed class ElasticsearchHttp : IDisposable
                 problem = exception.Message;
             }
 
+            _waiting?.Invoke(problem);
             await patience.WaitAsync($"{method} {path}: {problem}", cancellationToken);
         }
     }
@@ -150,13 +131,7 @@ sealed class ElasticsearchHttp : IDisposable
         /// <summary>The start of the body, long enough for any error's own words.</summary>
         public string Text => Encoding.UTF8.GetString(Body.AsSpan(0, Math.Min(Body.Length, 8192)));
 
-        public string Describe() => $"HTTP {Status} {Excerpt(Text)}".TrimEnd();
-
-        static string Excerpt(string text)
-        {
-            var line = string.Join(' ', text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
-            return line.Length <= MaxExcerpt ? line : line[..MaxExcerpt] + "...";
-        }
+        public string Describe() => $"HTTP {Status} {ServerHttp.Excerpt(Text)}".TrimEnd();
     }
 }
 

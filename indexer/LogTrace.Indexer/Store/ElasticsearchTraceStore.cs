@@ -46,44 +46,56 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     /// <summary>Up to this many traces with the words of a text search are collected first; commoner words are looked for chain by chain.</summary>
     internal int FewTraces { get; init; } = 5000;
 
+    /// <param name="waiting">Told between the attempts of one request what the last of them met.</param>
     /// <exception cref="ArgumentException">The options are not valid; the message says what to change.</exception>
-    public ElasticsearchTraceStore(ElasticsearchOptions options, TimeProvider? time = null)
+    public ElasticsearchTraceStore(ElasticsearchOptions options, TimeProvider? time = null, Action<string>? waiting = null)
     {
         if (options.Validate() is { Count: > 0 } problems) throw new ArgumentException(string.Join(Environment.NewLine, problems), nameof(options));
         _options = options;
         _time = time ?? TimeProvider.System;
-        _http = new ElasticsearchHttp(options);
+        _http = new ElasticsearchHttp(options, waiting);
         _bulk = new ElasticsearchBulk(_http, options);
         _records = new IndexGroup($"{options.IndexPrefix}-records-", _http);
         _chains = new IndexGroup($"{options.IndexPrefix}-chains-", _http);
         _calls = new IndexGroup($"{options.IndexPrefix}-calls-", _http);
     }
 
-    public async Task OpenAsync(CancellationToken cancellationToken)
-    {
-        await PutTemplateAsync("records", cancellationToken);
-        await PutTemplateAsync("chains", cancellationToken);
-        await PutTemplateAsync("calls", cancellationToken);
-    }
+    public Task OpenAsync(CancellationToken cancellationToken) => PrepareAsync(lookOnly: false, cancellationToken);
 
-    async Task PutTemplateAsync(string kind, CancellationToken cancellationToken)
+    /// <summary>Creates or renews what the server has to have before the first write. Idempotent.</summary>
+    /// <param name="lookOnly">Change nothing, only say what is there.</param>
+    /// <returns>Every part with what was found or done.</returns>
+    /// <exception cref="StoreUnavailableException">The server cannot be reached or refuses; retry is safe.</exception>
+    public async Task<IReadOnlyList<InstalledPart>> PrepareAsync(bool lookOnly, CancellationToken cancellationToken) =>
+    [
+        await PrepareTemplateAsync("records", lookOnly, cancellationToken),
+        await PrepareTemplateAsync("chains", lookOnly, cancellationToken),
+        await PrepareTemplateAsync("calls", lookOnly, cancellationToken),
+    ];
+
+    async Task<InstalledPart> PrepareTemplateAsync(string kind, bool lookOnly, CancellationToken cancellationToken)
     {
         var name = $"{_options.IndexPrefix}-{kind}";
         using var resource = typeof(ElasticsearchTraceStore).Assembly.GetManifestResourceStream($"LogTrace.Indexer.Store.index-template-{kind}.json")!;
         var template = JsonNode.Parse(resource)!.AsObject();
         template["index_patterns"] = new JsonArray($"{name}-*");
+        var wanted = template["version"]!.GetValue<long>();
+        var what = $"index template {name}";
 
         // A template that is there is left alone unless it is older: its owner may have changed replicas or intervals.
+        long? version = null;
         var present = await _http.SendAsync(HttpMethod.Get, $"/_index_template/{name}", null, cancellationToken, 404);
         if (present.Status == 200)
         {
             using var json = JsonDocument.Parse(present.Body);
-            var version = json.RootElement.GetProperty("index_templates").EnumerateArray()
-                .Select(found => ElasticsearchDocuments.Number(found.GetProperty("index_template"), "version")).FirstOrDefault();
-            if (version >= template["version"]!.GetValue<long>()) return;
+            version = json.RootElement.GetProperty("index_templates").EnumerateArray()
+                .Select(found => ElasticsearchDocuments.Number(found.GetProperty("index_template"), "version")).FirstOrDefault() ?? 0;
+            if (version >= wanted) return new InstalledPart(PartState.Current, what, $"version {version}");
         }
 
+        if (lookOnly) return version is null ? new InstalledPart(PartState.Missing, what) : new InstalledPart(PartState.Outdated, what, $"version {version}, version {wanted} is due");
         await _http.SendAsync(HttpMethod.Put, $"/_index_template/{name}", template, cancellationToken);
+        return version is null ? new InstalledPart(PartState.Made, what, $"version {wanted}") : new InstalledPart(PartState.Renewed, what, $"version {wanted} in place of {version}");
     }
 
     public async Task<WriteResult> WriteAsync(IReadOnlyList<IndexedRecord> records, CancellationToken cancellationToken)
