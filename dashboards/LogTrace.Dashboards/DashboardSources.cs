@@ -14,6 +14,7 @@ namespace LogTrace.Dashboards;
 public sealed partial class DashboardSources
 {
     const int Columns = 48;
+    const int GuideHeight = 8;
     const string PanelVersion = "7.10.2";
 
     readonly string _folder;
@@ -122,7 +123,9 @@ public sealed partial class DashboardSources
     string Spec(string file, JsonObject source, Flavour flavour)
     {
         var spec = ReadText($"vega/{file}.json");
-        foreach (var (name, value) in source["values"]?.AsObject() ?? []) spec = spec.Replace($"@{{{name}}}", SavedObjectFormat.Text(value!).Trim('"'), StringComparison.Ordinal);
+        foreach (var (name, value) in source["values"]?.AsObject() ?? []) spec = value is JsonValue
+            ? spec.Replace($"@{{{name}}}", SavedObjectFormat.Text(value).Trim('"'), StringComparison.Ordinal)
+            : spec.Replace($"\"@{{{name}}}\"", SavedObjectFormat.Text(value!), StringComparison.Ordinal);
         return Filled(spec, $"vega/{file}.json", flavour);
     }
 
@@ -198,7 +201,7 @@ public sealed partial class DashboardSources
         var panels = new JsonArray();
         var references = new List<JsonObject>();
         int x = 0, y = 0, lineHeight = 0;
-        Add(SavedObjectFormat.Visualization, GuideId(name), Columns, source["guideHeight"]?.GetValue<int>() ?? 5, hasTitle: false, "");
+        Add(SavedObjectFormat.Visualization, GuideId(name), Columns, source["guideHeight"]?.GetValue<int>() ?? GuideHeight, hasTitle: false, "");
         foreach (var panel in source["panels"]!.AsArray())
         {
             var (width, height) = (panel!["width"]!.GetValue<int>(), panel["height"]!.GetValue<int>());

@@ -16,7 +16,7 @@ public static class DashboardsCommand
     public static Command Create()
     {
         var root = new Option<string>("--root") { Description = "root of the repository", HelpName = "DIR", DefaultValueFactory = _ => "." };
-        var check = new Option<bool>("--check") { Description = "write nothing; exit 1 if a file differs from its sources" };
+        var check = new Option<bool>("--check") { Description = "write nothing; exit 1 if a file differs from its sources or breaks a rule" };
         var command = new Command("dashboards", "Builds kibana-objects.ndjson and dashboards/osd-objects.ndjson from the sources in dashboards/.") { root, check, new HelpOption() };
         command.SetAction(parsed => Run(parsed.GetValue(root)!, parsed.GetValue(check)));
         return command;
@@ -27,12 +27,16 @@ public static class DashboardsCommand
         try
         {
             var sources = new DashboardSources(Path.Combine(root, "dashboards"));
+            var linter = DashboardLinter.OfTemplates(Path.Combine(root, "indexer/LogTrace.Indexer/Store"));
             var isWrong = false;
             foreach (var (flavour, file) in Files)
             {
                 var objects = sources.Build(flavour);
                 var text = SavedObjectFormat.Ndjson(objects);
                 var path = Path.Combine(root, file);
+                var problems = linter.Check(text, flavour);
+                foreach (var problem in problems) Console.Error.WriteLine($"{file}: {problem}");
+                isWrong |= problems.Count > 0;
                 if (!onlyCheck) File.WriteAllText(path, text);
                 var isCurrent = File.Exists(path) && File.ReadAllText(path) == text;
                 isWrong |= !isCurrent;

@@ -167,8 +167,9 @@ public static class ChainDocuments
         StartMicros = node.StartMicros,
         EntryService = chain.EntryService,
         EntryAction = chain.EntryAction,
-        Caller = node.CallerService,
-        Callee = node.Target,
+        // Loss has to be somebody's: what is below a call without record was called by the service that the call is named after.
+        Caller = node.CallerService ?? (node.Parent is { IsPlaceholder: true } parent ? parent.Service : null),
+        Callee = node.Target ?? (node.IsPlaceholder ? node.Service : null),
         Peer = node.Caller?.Peer,
         Kind = node.ResourceKind,
         ActionKey = node.Caller?.ActionKey ?? node.Callee?.ActionKey,
@@ -182,7 +183,8 @@ public static class ChainDocuments
             : node.IsIrregular && node.Caller is null ? "irregular"
             : "none",
         GapCount = node.GapCount,
-        CallerHost = node.Caller?.Record.ServerIp,
+        // Who handled the call above is the caller here: so a host is known also of calls whose own record is lost.
+        CallerHost = (node.Caller ?? node.Parent?.Callee)?.Record.ServerIp,
         CalleeHost = node.Callee?.Record.ServerIp,
     };
 

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.CommandLine;
 using System.Globalization;
+using System.Security.Cryptography;
 using System.Text.Json;
 using LogTrace.Indexer.Chains;
 using LogTrace.Indexer.Store;
@@ -97,6 +98,8 @@ static class DemoCommand
         await using var shop = ChildProgram.StartShop(
         [
             "all", "--logs", options.Logs, "--data", Path.Combine(options.Directory, "shop"), "--port", "0", "--rate", Text(options.Rate), "--seed", Text(options.Seed),
+            // A few of the requests ask for debug logs, so that there are some to look at; the key is nobody's but this run's.
+            "--debug-key", Convert.ToHexString(RandomNumberGenerator.GetBytes(16)),
             .. options.Once ? ["--requests", Text(options.Requests)] : Array.Empty<string>(),
         ]);
         var written = Written(await RunShopAsync(shop, pipeline, stop));

@@ -1,4 +1,6 @@
 using System.Net.Http.Json;
+using System.Security.Principal;
+using LogTrace;
 
 namespace Shop;
 
@@ -24,13 +26,34 @@ sealed class Gateway
         app.MapGet("/items", (int? page, IHttpClientFactory clients, CancellationToken cancellationToken) => PassOnAsync(clients, "stock", $"/items?page={page ?? 1}", cancellationToken));
     }
 
-    static async Task<IResult> CheckoutAsync(CheckoutRequest request, ShopDatabase database, IHttpClientFactory clients, ILogger<Gateway> logger, CancellationToken cancellationToken)
+    static int _checkoutsUnderWay;
+
+    static async Task<IResult> CheckoutAsync(CheckoutRequest request, HttpContext context, ShopDatabase database, IHttpClientFactory clients, ILogger<Gateway> logger, CancellationToken cancellationToken)
+    {
+        // In place of an authentication: who is signed in is the uid of the request's record.
+        context.User = new(new GenericIdentity(request.Uid, "cart"));
+        var metrics = TraceMetrics.Current;
+        metrics.Gauge("shop.checkouts_under_way", Interlocked.Increment(ref _checkoutsUnderWay));
+        try
+        {
+            var result = await OrderCartAsync(request, database, clients, logger, cancellationToken);
+            metrics.Counter("shop.checkouts", 1, ("status", (result as IStatusCodeHttpResult)?.StatusCode));
+            return result;
+        }
+        finally
+        {
+            Interlocked.Decrement(ref _checkoutsUnderWay);
+        }
+    }
+
+    static async Task<IResult> OrderCartAsync(CheckoutRequest request, ShopDatabase database, IHttpClientFactory clients, ILogger<Gateway> logger, CancellationToken cancellationToken)
     {
         await using var connection = await database.OpenAsync(cancellationToken);
         List<OrderLine> lines;
         await using (var select = connection.Command("select sku, quantity from cart_lines where cart = $cart order by sku", ("$cart", request.Cart)))
             lines = await select.QueryAsync(row => new OrderLine(row.GetString(0), row.GetInt32(1)), cancellationToken);
         logger.LogDebug("Cart {Cart} holds {Lines}", request.Cart, lines);
+        TraceMetrics.Current.Histogram("shop.cart_items", lines.Sum(line => line.Quantity));
         if (lines.Count == 0) return Results.NotFound();
 
         using var response = await clients.CreateClient("orders").PostAsJsonAsync("/orders", new OrderRequest(request.Uid, request.Reference, lines), cancellationToken);
