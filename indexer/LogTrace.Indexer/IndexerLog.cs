@@ -12,6 +12,18 @@ static partial class IndexerLog
     [LoggerMessage(3, LogLevel.Warning, "{Directory} holds {Bytes} bytes, more than its limit of {MaxBytes}, and nothing in it is old enough to be deleted; raise Sqlite:MaxBytes or log less")]
     public static partial void StoreOverSize(ILogger logger, string directory, long bytes, long maxBytes);
 
+    [LoggerMessage(4, LogLevel.Information, "Deleted {Indices}: their day and their last write are more than {KeepDays} days ago")]
+    public static partial void IndicesExpired(ILogger logger, string indices, int keepDays);
+
+    [LoggerMessage(5, LogLevel.Warning, "Old indices could not be looked for or deleted, trying again in an hour: {Message}")]
+    public static partial void RetentionFailed(ILogger logger, string message);
+
+    [LoggerMessage(6, LogLevel.Warning, "The server has {What}, but this user may not use it; old days are deleted by the indexers")]
+    public static partial void LifecycleForbidden(ILogger logger, string what);
+
+    [LoggerMessage(7, LogLevel.Warning, "The server warns: {Warning}")]
+    public static partial void ElasticsearchWarns(ILogger logger, string warning);
+
     [LoggerMessage(10, LogLevel.Information, "Stopped: consumed {Consumed} = stored {Stored} + duplicates {Duplicates} + set aside {SetAside}; {Chains} chains written")]
     public static partial void Stopped(ILogger logger, long consumed, long stored, long duplicates, long setAside, long chains);
 

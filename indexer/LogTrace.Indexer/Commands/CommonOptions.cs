@@ -64,8 +64,9 @@ static class CommonOptions
             if (settings.Values("Elasticsearch:Urls") is { Count: > 0 } urls) elasticsearch = elasticsearch with { Urls = urls };
             // Whoever looks waits in front of the screen; whoever writes has all the time that the settings give.
             if (readOnly && elasticsearch.GiveUpAfter > LookPatience) elasticsearch = elasticsearch with { GiveUpAfter = LookPatience };
+            elasticsearch = elasticsearch with { ReadOnly = readOnly };
             Settings.Check(elasticsearch.Validate());
-            return new ElasticsearchTraceStore(elasticsearch);
+            return new ElasticsearchTraceStore(elasticsearch, logger: logs.CreateLogger<ElasticsearchTraceStore>());
         }
 
         var sqlite = settings.Section<SqliteStoreOptions>("Sqlite") with { ReadOnly = readOnly };

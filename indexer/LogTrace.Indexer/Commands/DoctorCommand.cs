@@ -4,6 +4,7 @@ using System.Text.Json;
 using LogTrace.Indexer.Store;
 using LogTrace.Shipper;
 using LogTrace.Transport;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace LogTrace.Indexer.Commands;
 
@@ -279,7 +280,7 @@ sealed class Doctor(TextWriter output)
 
     async Task LookAtElasticsearchAsync(ElasticsearchOptions options, CancellationToken stop)
     {
-        using var http = new ElasticsearchHttp(options with { GiveUpAfter = Patience / 2, Timeout = Patience });
+        using var http = new ElasticsearchHttp(options with { GiveUpAfter = Patience / 2, Timeout = Patience }, NullLogger.Instance);
         try
         {
             // It says the time, too.

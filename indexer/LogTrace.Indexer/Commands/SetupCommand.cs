@@ -34,7 +34,7 @@ static class SetupCommand
             """
             Prepares the servers of the full pipeline; does the parts that are named, by a flag or a section of the configuration:
               Kafka           the topic of the records and the one of what is set aside; topics that are there are left as they are
-              Elasticsearch   index templates; newer ones are left as they are
+              Elasticsearch   index and component templates, and who deletes old days (Elasticsearch:KeepDays); newer ones and yours are left as they are
               Kibana          data views, searches and dashboards, into Kibana 7.10+ or OpenSearch Dashboards; found out by asking
             Run again it changes nothing, unless this program brings something newer. Who changed a dashboard of LogTrace in place loses that: save changes under a name of your own.
             Users, passwords and keys: LOGTRACE__Kafka__SaslUser and SaslPassword, LOGTRACE__Elasticsearch__User and Password or ApiKey, LOGTRACE__Kibana__User and Password or ApiKey

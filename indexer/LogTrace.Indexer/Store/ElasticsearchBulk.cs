@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
+using System.IO.Compression;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Text;
@@ -109,7 +110,7 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
             var started = Stopwatch.GetTimestamp();
             try
             {
-                var answer = await http.SendOnceAsync(HttpMethod.Post, _path, buffer.Content(pending), askFirst, cancellationToken);
+                var answer = await http.SendOnceAsync(HttpMethod.Post, _path, buffer.Content(pending, options.Compresses), askFirst, cancellationToken);
                 Figures.Answered(Stopwatch.GetElapsedTime(started), answer.Status);
                 if (answer.Status == 200)
                 {
@@ -317,7 +318,17 @@ sealed class BulkBuffer(int capacity) : IBufferWriter<byte>
     }
 
     /// <summary>A request body of the given operations.</summary>
-    public HttpContent Content(int[] operations) => new Operations(this, operations);
+    public HttpContent Content(int[] operations, bool compressed)
+    {
+        var content = new Operations(this, operations);
+        if (!compressed) return content;
+        using var packed = new MemoryStream(Length / 4);
+        using (var gzip = new GZipStream(packed, CompressionLevel.Fastest, leaveOpen: true)) content.WriteTo(gzip);
+        var body = new ByteArrayContent(packed.GetBuffer(), 0, (int)packed.Length);
+        body.Headers.ContentType = content.Headers.ContentType;
+        body.Headers.ContentEncoding.Add("gzip");
+        return body;
+    }
 
     void Grow(int sizeHint)
     {
@@ -342,13 +353,23 @@ sealed class BulkBuffer(int capacity) : IBufferWriter<byte>
 
         protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
         {
-            // Neighbours go out in one piece: the whole buffer, unless items are being repeated.
+            foreach (var piece in Pieces()) await stream.WriteAsync(piece, cancellationToken);
+        }
+
+        public void WriteTo(Stream stream)
+        {
+            foreach (var piece in Pieces()) stream.Write(piece.Span);
+        }
+
+        // Neighbours go out in one piece: the whole buffer, unless items are being repeated.
+        IEnumerable<ReadOnlyMemory<byte>> Pieces()
+        {
             for (var i = 0; i < _operations.Length;)
             {
                 var last = i;
                 while (last + 1 < _operations.Length && _operations[last + 1] == _operations[last] + 1) last++;
                 var start = _buffer.Start(_operations[i]);
-                await stream.WriteAsync(_buffer._bytes.AsMemory(start, _buffer._ends[_operations[last]] - start), cancellationToken);
+                yield return _buffer._bytes.AsMemory(start, _buffer._ends[_operations[last]] - start);
                 i = last + 1;
             }
         }

@@ -1,6 +1,6 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Net.Http.Headers;
-using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -20,14 +20,17 @@ sealed class ElasticsearchHttp : IDisposable
     readonly HttpClient _client;
     readonly string[] _urls;
     readonly ElasticsearchOptions _options;
+    readonly ConcurrentDictionary<string, bool> _warnings = new();
+    readonly ILogger _logger;
     int _current;
 
-    public ElasticsearchHttp(ElasticsearchOptions options, Action<string>? waiting = null)
+    public ElasticsearchHttp(ElasticsearchOptions options, ILogger logger, Action<string>? waiting = null)
     {
+        _logger = logger;
         _options = options;
         _waiting = waiting;
         _urls = [.. options.Urls.Select(url => url.TrimEnd('/'))];
-        _client = ServerHttp.Client(options.CaFile, options.Timeout, ServerHttp.Authorization(options.User, options.Password, options.ApiKey));
+        _client = ServerHttp.Client(options.CaFile, options.Timeout, ServerHttp.Authorization(options.User, options.Password, options.ApiKey), options.Fingerprint());
     }
 
     /// <summary>Sends a request until it is answered with something that another try would not change, and that is one of <paramref name="expected"/>.</summary>
@@ -70,6 +73,7 @@ sealed class ElasticsearchHttp : IDisposable
         try
         {
             using var response = await _client.SendAsync(request, HttpCompletionOption.ResponseContentRead, limit.Token);
+            if (response.Headers.TryGetValues("Warning", out var warnings)) Warned(warnings);
             var answer = new Answer((int)response.StatusCode, await response.Content.ReadAsByteArrayAsync(limit.Token));
             if (answer.Status is 401)
                 throw new StoreUnavailableException($"{url} refuses the credentials ({answer.Describe()}); check Elasticsearch:User and Elasticsearch:Password or Elasticsearch:ApiKey.");
@@ -89,6 +93,15 @@ sealed class ElasticsearchHttp : IDisposable
             Interlocked.CompareExchange(ref _current, (Array.IndexOf(_urls, url) + 1) % _urls.Length, Array.IndexOf(_urls, url));
             return new NoAnswerException(message, exception);
         }
+    }
+
+    /// <summary>What servers said about requests that they carried out and want another way one day.</summary>
+    public ICollection<string> Warnings => _warnings.Keys;
+
+    // Bounded: some have a name or time in them.
+    void Warned(IEnumerable<string> warnings)
+    {
+        foreach (var warning in warnings.Where(warning => _warnings.Count < 100 && _warnings.TryAdd(warning, true))) IndexerLog.ElasticsearchWarns(_logger, warning);
     }
 
     public void Dispose() => _client.Dispose();

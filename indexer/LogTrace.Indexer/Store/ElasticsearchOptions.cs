@@ -17,6 +17,24 @@ public sealed record ElasticsearchOptions
     /// <summary>PEM file with the certificates that may have signed the server's; the system's own by default.</summary>
     public string? CaFile { get; init; }
 
+    /// <summary>
+    /// SHA-256 of the server's certificate, or of the authority's that signed it, as 64 hex digits with or without colons: what Elasticsearch prints at its first start.
+    /// In place of <see cref="CaFile"/>.
+    /// </summary>
+    public string? CertificateFingerprint { get; init; }
+
+    /// <summary>Compress bulk requests. Default null: yes, unless all <see cref="Urls"/> are of this machine.</summary>
+    public bool? Gzip { get; init; }
+
+    /// <summary>Nothing is created or deleted on the server: for those who only look. Default false.</summary>
+    public bool ReadOnly { get; init; }
+
+    /// <summary>
+    /// Days after which a day's indices are deleted: by index lifecycle management (ILM) or index state management (ISM) where the server has it, else by the indexers. It counts
+    /// from the day or, for one that was filled later, from the making of its index. Default null: nothing is deleted; 1 to 36,500.
+    /// </summary>
+    public int? KeepDays { get; init; }
+
     /// <summary>What all index and template names start with: PREFIX-records-*, PREFIX-chains-*, PREFIX-calls-*. Default logtrace.</summary>
     public string IndexPrefix { get; init; } = "logtrace";
 
@@ -53,11 +71,15 @@ public sealed record ElasticsearchOptions
 
         if (User is null != Password is null) problems.Add("Elasticsearch:User and Elasticsearch:Password go together; one of them is missing.");
         if (User is not null && ApiKey is not null) problems.Add("Elasticsearch:User and Elasticsearch:ApiKey are both given; leave one out.");
+        if (CertificateFingerprint is not null && Fingerprint() is null)
+            problems.Add($"Elasticsearch:CertificateFingerprint is '{CertificateFingerprint}'; it must be a SHA-256 as 64 hex digits, with or without colons.");
+        if (CertificateFingerprint is not null && CaFile is not null) problems.Add("Elasticsearch:CertificateFingerprint and Elasticsearch:CaFile are both given; leave one out.");
         if (CaFile is not null && !File.Exists(CaFile)) problems.Add($"Elasticsearch:CaFile is '{CaFile}', which is no file; it must name a PEM file.");
         if (IndexPrefix.Length is 0 or > 64 || !char.IsAsciiLetterLower(IndexPrefix[0]) || !IndexPrefix.All(IsPrefixCharacter))
             problems.Add($"Elasticsearch:IndexPrefix is '{IndexPrefix}'; it must be 1 to 64 small letters, digits, hyphens and underscores, a letter first.");
         if (IndexPrefix is "logs" or "metrics" or "traces" or "synthetics" or "profiling")
             problems.Add($"Elasticsearch:IndexPrefix is '{IndexPrefix}', whose indices Elasticsearch has templates of its own for; take another, such as logtrace.");
+        if (KeepDays is { } days) Check("KeepDays", days, 1, 36_500, "days");
         Check("BulkBytes", BulkBytes, 1 << 10, 64 << 20, "bytes");
         Check("BulksInFlight", BulksInFlight, 1, 16, "requests");
         CheckTime("Timeout", Timeout, TimeSpan.FromMilliseconds(100));
@@ -76,6 +98,15 @@ public sealed record ElasticsearchOptions
             if (value < least || value > TimeSpan.FromMinutes(10)) problems.Add($"Elasticsearch:{key} is {value}; it must be between {least} and 00:10:00.");
         }
     }
+
+    /// <summary>The bytes of <see cref="CertificateFingerprint"/>; null if there is none, or it is none.</summary>
+    internal byte[]? Fingerprint()
+    {
+        var digits = CertificateFingerprint?.Replace(":", "", StringComparison.Ordinal).Trim();
+        return digits?.Length == 64 && digits.All(char.IsAsciiHexDigit) ? Convert.FromHexString(digits) : null;
+    }
+
+    internal bool Compresses => Gzip ?? !Urls.All(url => Uri.TryCreate(url, UriKind.Absolute, out var uri) && uri.IsLoopback);
 
     static bool IsPrefixCharacter(char character) => char.IsAsciiLetterLower(character) || char.IsAsciiDigit(character) || character is '-' or '_';
 }

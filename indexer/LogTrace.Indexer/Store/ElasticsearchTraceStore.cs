@@ -9,6 +9,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using LogTrace.Records;
 using LogTrace.Shipper;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace LogTrace.Indexer.Store;
 
@@ -19,8 +20,8 @@ namespace LogTrace.Indexer.Store;
 /// </summary>
 public sealed class ElasticsearchTraceStore : ITraceStore
 {
-    const string Overflow = "overflow";
-    const string DayFormat = "yyyy.MM.dd";
+    internal const string Overflow = "overflow";
+    internal const string DayFormat = "yyyy.MM.dd";
 
     // A search that a shard could not answer must fail: half a trace looks like loss.
     const string Whole = "allow_partial_search_results=false";
@@ -34,6 +35,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
 
     readonly ElasticsearchHttp _http;
     readonly ElasticsearchBulk _bulk;
+    readonly ElasticsearchSetup _setup;
     readonly ElasticsearchOptions _options;
     readonly TimeProvider _time;
     readonly IndexGroup _records;
@@ -48,55 +50,27 @@ public sealed class ElasticsearchTraceStore : ITraceStore
 
     /// <param name="waiting">Told between the attempts of one request what the last of them met.</param>
     /// <exception cref="ArgumentException">The options are not valid; the message says what to change.</exception>
-    public ElasticsearchTraceStore(ElasticsearchOptions options, TimeProvider? time = null, Action<string>? waiting = null)
+    public ElasticsearchTraceStore(ElasticsearchOptions options, TimeProvider? time = null, ILogger? logger = null, Action<string>? waiting = null)
     {
         if (options.Validate() is { Count: > 0 } problems) throw new ArgumentException(string.Join(Environment.NewLine, problems), nameof(options));
         _options = options;
         _time = time ?? TimeProvider.System;
-        _http = new ElasticsearchHttp(options, waiting);
+        _http = new ElasticsearchHttp(options, logger ?? NullLogger.Instance, waiting);
+        _setup = new ElasticsearchSetup(_http, options, _time, logger ?? NullLogger.Instance);
         _bulk = new ElasticsearchBulk(_http, options);
         _records = new IndexGroup($"{options.IndexPrefix}-records-", _http);
         _chains = new IndexGroup($"{options.IndexPrefix}-chains-", _http);
         _calls = new IndexGroup($"{options.IndexPrefix}-calls-", _http);
     }
 
-    public Task OpenAsync(CancellationToken cancellationToken) => PrepareAsync(lookOnly: false, cancellationToken);
+    public Task OpenAsync(CancellationToken cancellationToken) => _options.ReadOnly ? CountAsync(_chains, cancellationToken) : PrepareAsync(lookOnly: false, cancellationToken);
 
-    /// <summary>Creates or renews what the server has to have before the first write. Idempotent.</summary>
+    /// <summary>Creates or renews what the server has to have before the first write: templates, and who deletes old days. Idempotent.</summary>
     /// <param name="lookOnly">Change nothing, only say what is there.</param>
+    /// <param name="cancellationToken">Ends the wait.</param>
     /// <returns>Every part with what was found or done.</returns>
     /// <exception cref="StoreUnavailableException">The server cannot be reached or refuses; retry is safe.</exception>
-    public async Task<IReadOnlyList<InstalledPart>> PrepareAsync(bool lookOnly, CancellationToken cancellationToken) =>
-    [
-        await PrepareTemplateAsync("records", lookOnly, cancellationToken),
-        await PrepareTemplateAsync("chains", lookOnly, cancellationToken),
-        await PrepareTemplateAsync("calls", lookOnly, cancellationToken),
-    ];
-
-    async Task<InstalledPart> PrepareTemplateAsync(string kind, bool lookOnly, CancellationToken cancellationToken)
-    {
-        var name = $"{_options.IndexPrefix}-{kind}";
-        using var resource = typeof(ElasticsearchTraceStore).Assembly.GetManifestResourceStream($"LogTrace.Indexer.Store.index-template-{kind}.json")!;
-        var template = JsonNode.Parse(resource)!.AsObject();
-        template["index_patterns"] = new JsonArray($"{name}-*");
-        var wanted = template["version"]!.GetValue<long>();
-        var what = $"index template {name}";
-
-        // A template that is there is left alone unless it is older: its owner may have changed replicas or intervals.
-        long? version = null;
-        var present = await _http.SendAsync(HttpMethod.Get, $"/_index_template/{name}", null, cancellationToken, 404);
-        if (present.Status == 200)
-        {
-            using var json = JsonDocument.Parse(present.Body);
-            version = json.RootElement.GetProperty("index_templates").EnumerateArray()
-                .Select(found => ElasticsearchDocuments.Number(found.GetProperty("index_template"), "version")).FirstOrDefault() ?? 0;
-            if (version >= wanted) return new InstalledPart(PartState.Current, what, $"version {version}");
-        }
-
-        if (lookOnly) return version is null ? new InstalledPart(PartState.Missing, what) : new InstalledPart(PartState.Outdated, what, $"version {version}, version {wanted} is due");
-        await _http.SendAsync(HttpMethod.Put, $"/_index_template/{name}", template, cancellationToken);
-        return version is null ? new InstalledPart(PartState.Made, what, $"version {wanted}") : new InstalledPart(PartState.Renewed, what, $"version {wanted} in place of {version}");
-    }
+    public Task<IReadOnlyList<InstalledPart>> PrepareAsync(bool lookOnly, CancellationToken cancellationToken) => _setup.PrepareAsync(lookOnly, cancellationToken);
 
     public async Task<WriteResult> WriteAsync(IReadOnlyList<IndexedRecord> records, CancellationToken cancellationToken)
     {
@@ -145,6 +119,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
         }
 
         foreach (var write in toSend) _uncounted.TryRemove(write.Record.RecordId, out _);
+        await _setup.RetainAsync(cancellationToken);
         return new WriteResult(stored, duplicates, refused);
     }
 
@@ -629,6 +604,9 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     }
 
     static void WriteDelete((string Index, string Id) document, BulkBuffer output) => WriteAction(output, "delete", document.Index, document.Id, null);
+
+    /// <summary>Deprecation warnings that the server has answered with.</summary>
+    internal ICollection<string> Warnings => _http.Warnings;
 
     public void WriteMetrics(PrometheusText output) => _bulk.Figures.WriteTo(output);
 

@@ -1,4 +1,6 @@
 using System.Net.Http.Headers;
+using System.Net.Security;
+using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
 
@@ -12,7 +14,9 @@ static class ServerHttp
     /// <summary>A client without redirects, cookies and a limit of its own for a whole request.</summary>
     /// <param name="caFile">PEM file with the certificates that may have signed the server's; null for the system's own.</param>
     /// <param name="timeout">How long a request may take; a connection is given no more of it than 10 s.</param>
-    public static HttpClient Client(string? caFile, TimeSpan timeout, AuthenticationHeaderValue? authorization)
+    /// <param name="authorization">Who one is; null for nobody.</param>
+    /// <param name="fingerprint">SHA-256 of the certificate that is trusted, the server's own or its authority's, in place of <paramref name="caFile"/>.</param>
+    public static HttpClient Client(string? caFile, TimeSpan timeout, AuthenticationHeaderValue? authorization, byte[]? fingerprint = null)
     {
         var handler = new SocketsHttpHandler
         {
@@ -29,10 +33,31 @@ static class ServerHttp
             policy.CustomTrustStore.ImportFromPemFile(caFile);
             handler.SslOptions.CertificateChainPolicy = policy;
         }
+        else if (fingerprint is not null)
+        {
+            handler.SslOptions.RemoteCertificateValidationCallback = (_, certificate, chain, errors) => certificate is X509Certificate2 own && IsTrusted(own, chain, errors, fingerprint);
+        }
 
         var client = new HttpClient(handler) { Timeout = System.Threading.Timeout.InfiniteTimeSpan };
         client.DefaultRequestHeaders.Authorization = authorization;
         return client;
+    }
+
+    /// <summary>The very certificate that is trusted; or one for this host signed by the authority that is.</summary>
+    static bool IsTrusted(X509Certificate2 own, X509Chain? chain, SslPolicyErrors errors, byte[] fingerprint)
+    {
+        if (IsIt(own)) return true;
+        if (chain is null || (errors & SslPolicyErrors.RemoteCertificateNameMismatch) != 0) return false;
+
+        // What the server sent along, and what the system knows.
+        var sent = chain.ChainPolicy.ExtraStore.Concat(chain.ChainElements.Select(element => element.Certificate)).ToArray();
+        if (Array.Find(sent, IsIt) is not { } authority) return false;
+        using var trusted = new X509Chain { ChainPolicy = { TrustMode = X509ChainTrustMode.CustomRootTrust, RevocationMode = X509RevocationMode.NoCheck } };
+        trusted.ChainPolicy.CustomTrustStore.Add(authority);
+        trusted.ChainPolicy.ExtraStore.AddRange(sent);
+        return trusted.Build(own);
+
+        bool IsIt(X509Certificate2 certificate) => CryptographicOperations.FixedTimeEquals(SHA256.HashData(certificate.RawData), fingerprint);
     }
 
     /// <summary>An API key in its encoded form, else user and password, else nobody.</summary>

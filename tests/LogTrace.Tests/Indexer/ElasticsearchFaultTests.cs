@@ -200,6 +200,96 @@ public sealed class ElasticsearchFaultTests(ITestOutputHelper output) : IAsyncLi
     }
 
     [Fact]
+    public async Task Bulks_are_compressed_when_asked_for_and_else_for_other_machines_only()
+    {
+        await using (var store = new ElasticsearchTraceStore(Options with { Gzip = true })) Figures(await store.WriteAsync(Records(50), default)).Should().Be((50, 0, 0));
+        _server.Encodings.Should().NotBeEmpty().And.OnlyContain(encoding => encoding == "gzip");
+        _server.Documents.Should().HaveCount(50);
+
+        // What is sent again is compressed anew: only what is left.
+        _server.Item = (_, seen) => seen == 0 ? (429, "es_rejected_execution_exception") : null;
+        await using (var store = new ElasticsearchTraceStore(Options with { Gzip = true })) Figures(await store.WriteAsync([_some.Record("t-2"), _some.Record("t-2", "1.2")], default)).Should().Be((2, 0, 0));
+
+        new ElasticsearchOptions { Urls = ["http://127.0.0.1:9200", "https://localhost:9200"] }.Compresses.Should().BeFalse();
+        new ElasticsearchOptions { Urls = ["http://127.0.0.1:9200", "http://es:9200"] }.Compresses.Should().BeTrue();
+        new ElasticsearchOptions { Urls = ["http://es:9200"], Gzip = false }.Compresses.Should().BeFalse();
+    }
+
+    [Fact]
+    public async Task Server_with_lifecycle_management_deletes_by_its_own_policy()
+    {
+        _server.Other = (method, path) => (method, path) switch
+        {
+            ("GET", "/_ilm/policy") => (200, "{}"),
+            ("GET", "/_ilm/policy/logtrace") => (200, """{"logtrace":{"version":3,"policy":{"phases":{"warm":{"min_age":"2d","actions":{"forcemerge":{"max_num_segments":1}}},"delete":{"min_age":"90d","actions":{"delete":{}}}}}}}"""),
+            _ => null,
+        };
+        await using var store = new ElasticsearchTraceStore(Options with { KeepDays = 14 });
+
+        (await store.PrepareAsync(lookOnly: true, default)).Should().Contain(new InstalledPart(PartState.Outdated, "lifecycle policy logtrace", "deletes a day's indices after 14d is due"));
+        _server.Changes.Should().BeEmpty();
+        (await store.PrepareAsync(lookOnly: false, default)).Should().Contain(new InstalledPart(PartState.Renewed, "lifecycle policy logtrace", "deletes a day's indices after 14d"));
+
+        var policy = Body("PUT", "/_ilm/policy/logtrace");
+        policy.Should().Contain("\"min_age\":\"14d\"").And.Contain("forcemerge", "phases of its owner stay");
+        Body("PUT", "/_component_template/logtrace-lifecycle").Should().Contain("\"index.lifecycle.name\":\"logtrace\"");
+        Body("PUT", "/_index_template/logtrace-chains").Should().Contain("\"composed_of\":[\"logtrace-settings\",\"logtrace-lifecycle\",\"logtrace-custom\"]");
+        Body("PUT", "/logtrace-records-*.*.*,logtrace-chains-*.*.*,logtrace-calls-*.*.*/_settings").Should().Contain("\"index.lifecycle.name\":\"logtrace\"");
+        Body("PUT", "/logtrace-records-overflow,").Should().Contain("\"index.lifecycle.name\":null", "it is written to for ever");
+        _server.Changes.Should().NotContain(change => change.Method == "DELETE");
+    }
+
+    [Fact]
+    public async Task Server_with_state_management_deletes_by_its_own_policy_and_never_sees_the_other_setting()
+    {
+        _server.Other = (method, path) => (method, path) switch
+        {
+            ("GET", "/_ilm/policy") => (400, """{"error":"no handler found for uri [/_ilm/policy] and method [GET]"}"""),
+            ("GET", "/_plugins/_ism/policies?size=1") => (200, """{"policies":[]}"""),
+            ("GET", "/_plugins/_ism/policies/logtrace") => (200, """{"_id":"logtrace","_seq_no":7,"_primary_term":2,"policy":{"states":[{"transitions":[{"conditions":{"min_index_age":"30d"}}]}]}}"""),
+            ("PUT", "/_plugins/_ism/policies/logtrace?if_seq_no=7&if_primary_term=2") => (200, "{}"),
+            _ => null,
+        };
+        await using var store = new ElasticsearchTraceStore(Options with { KeepDays = 14 });
+        await store.OpenAsync(default);
+
+        Body("PUT", "/_plugins/_ism/policies/logtrace?if_seq_no=7&if_primary_term=2").Should().Contain("\"min_index_age\":\"14d\"").And.Contain("logtrace-records-*.*.*");
+        Body("POST", "/_plugins/_ism/add/logtrace-records-*.*.*").Should().Contain("\"policy_id\":\"logtrace\"");
+        _server.Changes.Should().NotContain(change => change.Body.Contains("index.lifecycle"));
+    }
+
+    [Fact]
+    public async Task Preparing_twice_changes_nothing()
+    {
+        var kept = new Dictionary<string, string>();
+        _server.Other = (method, path) =>
+        {
+            if (method == "PUT") kept[path] = _server.Changes.Last().Body;
+            if (method != "GET" || !kept.TryGetValue(path, out var body)) return null;
+            var (list, one) = path.StartsWith("/_index_template", StringComparison.Ordinal) ? ("index_templates", "index_template") : ("component_templates", "component_template");
+            return (200, $$"""{"{{list}}":[{"name":"x","{{one}}":{{body}}}]}""");
+        };
+        await using var store = new ElasticsearchTraceStore(Options);
+
+        (await store.PrepareAsync(lookOnly: true, default)).Should().HaveCount(6).And.OnlyContain(part => part.State == PartState.Missing);
+        _server.Changes.Should().BeEmpty();
+        (await store.PrepareAsync(lookOnly: false, default)).Should().HaveCount(6).And.OnlyContain(part => part.State == PartState.Made);
+        (await store.PrepareAsync(lookOnly: false, default)).Should().HaveCount(6).And.OnlyContain(part => part.State == PartState.Current);
+    }
+
+    [Fact]
+    public async Task Who_only_looks_changes_nothing_on_the_server()
+    {
+        _server.Other = (_, path) => path.Contains("/_search", StringComparison.Ordinal) ? (200, """{"hits":{"total":{"value":0},"hits":[]}}""") : null;
+        await using var store = new ElasticsearchTraceStore(Options with { ReadOnly = true });
+        await store.OpenAsync(default);
+
+        _server.Changes.Should().OnlyContain(change => change.Path.Contains("/_search"));
+    }
+
+    string Body(string method, string pathStart) => _server.Changes.Where(change => change.Method == method && change.Path.StartsWith(pathStart, StringComparison.Ordinal)).Select(change => change.Body).Should().ContainSingle($"{method} {pathStart} is one of {string.Join(", ", _server.Changes.Select(change => change.Method + " " + change.Path))}").Subject;
+
+    [Fact]
     public void Options_name_all_problems_at_once()
     {
         new ElasticsearchOptions().Validate().Should().BeEmpty();
@@ -216,11 +306,13 @@ public sealed class ElasticsearchFaultTests(ITestOutputHelper output) : IAsyncLi
             GiveUpAfter = TimeSpan.FromDays(1),
             OverflowAfterDays = 0,
             OverflowAheadDays = 0,
+            CertificateFingerprint = "ab:cd",
+            KeepDays = 0,
         };
 
         var problems = options.Validate();
 
-        problems.Should().HaveCount(12).And.OnlyContain(problem => problem.StartsWith("Elasticsearch:") && problem.EndsWith('.'));
+        problems.Should().HaveCount(15).And.OnlyContain(problem => problem.StartsWith("Elasticsearch:") && problem.EndsWith('.'));
         string.Join(' ', problems).Should().NotContain("secret");
         FluentActions.Invoking(() => new ElasticsearchTraceStore(options)).Should().Throw<ArgumentException>();
     }

@@ -10,14 +10,53 @@ public abstract class ElasticsearchTraceStoreContract(string engine) : TraceStor
 {
     readonly string _prefix = $"lt-{Guid.NewGuid():N}";
 
+    readonly List<ElasticsearchTraceStore> _stores = [];
+
     protected override async Task<ITraceStore> OpenAsync() => await OpenAsync(5000);
 
-    async Task<ElasticsearchTraceStore> OpenAsync(int fewTraces)
+    async Task<ElasticsearchTraceStore> OpenAsync(int fewTraces, int? keepDays = null)
     {
-        var options = new ElasticsearchOptions { Urls = [await RealEngines.ElasticsearchAsync(engine)], IndexPrefix = _prefix };
+        var options = new ElasticsearchOptions { Urls = [await RealEngines.ElasticsearchAsync(engine)], IndexPrefix = _prefix, Gzip = true, KeepDays = keepDays };
         var store = new ElasticsearchTraceStore(options, Clock) { FewTraces = fewTraces };
+        _stores.Add(store);
         await store.OpenAsync(default);
         return store;
+    }
+
+    [ContractFact]
+    public async Task Old_days_are_deleted_where_the_server_does_not_do_it_and_late_writes_keep_them()
+    {
+        await using var store = await OpenAsync(5000, keepDays: 30);
+        await store.WriteAsync([Some.Record("imported", at: Now.AddDays(-300)), Some.Record("far-off", at: Now.AddDays(-3_000)), Some.Record("today"), Some.Record("yesterday", at: Now.AddDays(-1))], default);
+        await store.WriteChainsAsync([Chain("today") with { Calls = [Call("today", "1.2")] }, Chain("imported", Now.AddDays(-300))], default);
+        await SettleAsync();
+
+        Clock.Advance(TimeSpan.FromDays(29));
+        await store.WriteAsync([Some.Record("imported", "1.2", Now.AddDays(-300), ingested: Now.AddDays(29))], default);
+        (await store.CountAsync(default)).Should().Be(new StoreCounts(5, 2), "nothing is old enough");
+        Clock.Advance(TimeSpan.FromDays(2) + TimeSpan.FromHours(8));
+        await store.WriteAsync([Some.Record("later", at: Now.AddDays(31), ingested: Now.AddDays(31))], default);
+
+        (await store.GetTraceAsync("imported", default)).Should().HaveCount(2, "its day was written to a moment ago");
+        foreach (var gone in (string[])["far-off", "today", "yesterday"]) (await store.GetTraceAsync(gone, default)).Should().BeEmpty();
+        (await store.GetChainAsync("today", default)).Should().BeNull();
+        (await store.GetChainAsync("imported", default)).Should().NotBeNull();
+        (await store.GetTraceAsync("later", default)).Should().ContainSingle();
+    }
+
+    [ContractFact]
+    public async Task Settings_of_the_owner_win_and_are_never_written_again()
+    {
+        using var http = new HttpClient { BaseAddress = new Uri(await RealEngines.ElasticsearchAsync(engine)) };
+        await (await OpenAsync(5000)).DisposeAsync();
+        using var own = new StringContent("""{"template":{"settings":{"index.refresh_interval":"7s","index.number_of_shards":2}}}""", System.Text.Encoding.UTF8, "application/json");
+        (await http.PutAsync($"/_component_template/{_prefix}-custom", own)).EnsureSuccessStatusCode();
+
+        await using var store = await OpenAsync(5000);
+        await store.WriteAsync([Some.Record("t-1")], default);
+
+        var settings = await http.GetStringAsync($"/{_prefix}-records-*/_settings?flat_settings=true");
+        settings.Should().Contain("\"index.refresh_interval\":\"7s\"").And.Contain("\"index.number_of_shards\":\"2\"").And.Contain("\"index.codec\":\"best_compression\"");
     }
 
     // Longer than any term that Lucene takes.
@@ -62,7 +101,11 @@ public abstract class ElasticsearchTraceStoreContract(string engine) : TraceStor
 
     public Task InitializeAsync() => Task.CompletedTask;
 
-    public async Task DisposeAsync() => await ElasticsearchIndices.DeleteAsync(await RealEngines.ElasticsearchAsync(engine), _prefix);
+    public async Task DisposeAsync()
+    {
+        await ElasticsearchIndices.DeleteAsync(await RealEngines.ElasticsearchAsync(engine), _prefix);
+        _stores.SelectMany(store => store.Warnings).Should().BeEmpty("what a server warns of, the next one refuses");
+    }
 }
 
 [NeedsEngine("elasticsearch7")]

@@ -16,6 +16,7 @@ public static class ElasticsearchIndices
         foreach (var some in indices.RootElement.EnumerateObject().Select(index => index.Name).Chunk(50))
             (await Client.DeleteAsync($"{url}/{string.Join(',', some)}")).EnsureSuccessStatusCode();
         foreach (var kind in new[] { "records", "chains", "calls" }) await Client.DeleteAsync($"{url}/_index_template/{prefix}-{kind}");
+        foreach (var part in new[] { "settings", "lifecycle", "custom" }) await Client.DeleteAsync($"{url}/_component_template/{prefix}-{part}");
     }
 
     /// <summary>Copies all documents of an index to another, without what would make the calls theirs, with some members changed: what a second process may have written.</summary>

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.IO.Compression;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -73,6 +74,15 @@ public sealed class FakeElasticsearch : IAsyncDisposable
 
     public ConcurrentQueue<string> Authorizations { get; } = new();
 
+    /// <summary>What every other request gets, by method and path with query, as status and body; null for 404 to GET and 200 to the rest.</summary>
+    public Func<string, string, (int Status, string Body)?> Other { get; set; } = (_, _) => null;
+
+    /// <summary>Every other request that would change something: method, path with query, and body.</summary>
+    public ConcurrentQueue<(string Method, string Path, string Body)> Changes { get; } = new();
+
+    /// <summary>Encodings of the bulk requests that came.</summary>
+    public ConcurrentQueue<string> Encodings { get; } = new();
+
     readonly ConcurrentDictionary<string, int> _seen = new();
 
     public static async Task<FakeElasticsearch> StartAsync()
@@ -84,9 +94,17 @@ public sealed class FakeElasticsearch : IAsyncDisposable
         var fake = new FakeElasticsearch(app);
         app.MapPost("/_bulk", fake.BulkAsync);
         app.MapPost("/_mget", fake.MultiGetAsync);
-        app.MapFallback(context => AnswerAsync(context, context.Request.Method == "GET" ? 404 : 200, "{}"));
+        app.MapFallback("{**path}", fake.OtherAsync);
         await app.StartAsync();
         return fake;
+    }
+
+    async Task OtherAsync(HttpContext context)
+    {
+        var (method, path) = (context.Request.Method, context.Request.Path + context.Request.QueryString.Value);
+        if (method != "GET") Changes.Enqueue((method, path, await new StreamReader(context.Request.Body, Encoding.UTF8).ReadToEndAsync()));
+        var (status, body) = Other(method, path) ?? (method == "GET" ? 404 : 200, "{}");
+        await AnswerAsync(context, status, body);
     }
 
     async Task BulkAsync(HttpContext context)
@@ -105,7 +123,9 @@ public sealed class FakeElasticsearch : IAsyncDisposable
             return;
         }
 
-        var body = await new StreamReader(context.Request.Body, Encoding.UTF8).ReadToEndAsync();
+        var encoding = context.Request.Headers.ContentEncoding.ToString();
+        Encodings.Enqueue(encoding);
+        var body = await new StreamReader(encoding == "gzip" ? new GZipStream(context.Request.Body, CompressionMode.Decompress) : context.Request.Body, Encoding.UTF8).ReadToEndAsync();
         var lines = body.Split('\n');
         lines[^1].Should().BeEmpty("a bulk body ends in a line end");
         Bulks.Enqueue(lines.Length / 2);
