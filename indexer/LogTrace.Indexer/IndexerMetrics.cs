@@ -10,19 +10,31 @@ public sealed partial class IndexerMetrics
 
     readonly Lock _lock = new();
     readonly Dictionary<string, long> _reasons = new(StringComparer.Ordinal);
-    long _consumed, _stored, _duplicates, _setAside, _chainsWritten, _retries;
+    long _consumed, _stored, _duplicates, _setAside, _dropped, _chainsWritten, _chainsDropped, _recordsRemoved, _retries;
 
     /// <summary>Lines up to the last commit, and what became of them.</summary>
     public IndexerBalance Balance
     {
         get
         {
-            lock (_lock) return new IndexerBalance(_consumed, _stored, _duplicates, _setAside);
+            lock (_lock) return new IndexerBalance(_consumed, _stored, _duplicates, _setAside) { Dropped = _dropped };
         }
     }
 
     /// <summary>Chain documents handed to the store, rewritten ones counted again.</summary>
     public long ChainsWritten => Interlocked.Read(ref _chainsWritten);
+
+    /// <summary>Chains that the rules of keeping decided against.</summary>
+    public long ChainsDropped => Interlocked.Read(ref _chainsDropped);
+
+    /// <summary>Records that had been stored and were deleted with their chain.</summary>
+    public long RecordsRemoved => Interlocked.Read(ref _recordsRemoved);
+
+    internal void AddDropped(int chains, long records)
+    {
+        Interlocked.Add(ref _chainsDropped, chains);
+        Interlocked.Add(ref _recordsRemoved, records);
+    }
 
     /// <summary>Attempts that failed and were made again.</summary>
     public long Retries => Interlocked.Read(ref _retries);
@@ -72,7 +84,7 @@ public sealed partial class IndexerMetrics
     [GeneratedRegex(@"[0-9][0-9,.]*", RegexOptions.CultureInvariant)]
     private static partial Regex Numbers();
 
-    internal void AddBatch(long consumed, long stored, long duplicates, long setAside)
+    internal void AddBatch(long consumed, long stored, long duplicates, long setAside, long dropped)
     {
         lock (_lock)
         {
@@ -80,6 +92,7 @@ public sealed partial class IndexerMetrics
             _stored += stored;
             _duplicates += duplicates;
             _setAside += setAside;
+            _dropped += dropped;
         }
     }
 
@@ -94,6 +107,9 @@ public sealed partial class IndexerMetrics
 /// <param name="SetAside">Lines in the dead letter.</param>
 public readonly record struct IndexerBalance(long Consumed, long Stored, long Duplicates, long SetAside)
 {
-    /// <summary>Every line has become exactly one of the three.</summary>
-    public bool Balances => Consumed == Stored + Duplicates + SetAside;
+    /// <summary>Records that were not stored, because their chain had been dropped by the rules of keeping.</summary>
+    public long Dropped { get; init; }
+
+    /// <summary>Every line has become exactly one of the four.</summary>
+    public bool Balances => Consumed == Stored + Duplicates + SetAside + Dropped;
 }

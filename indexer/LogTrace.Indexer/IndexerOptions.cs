@@ -37,6 +37,9 @@ public sealed record IndexerOptions
     /// <summary>Where /metrics (Prometheus), /healthz, /readyz and / (one line) are served, as ADDRESS:PORT. Default null: nowhere.</summary>
     public string? Listen { get; init; }
 
+    /// <summary>Rules by which whole chains are kept or dropped. Default null: everything is kept.</summary>
+    public KeepOptions? Keep { get; init; }
+
     /// <summary>How chains are read.</summary>
     public ChainOptions Chains { get; init; } = ChainOptions.Default;
 
@@ -53,6 +56,7 @@ public sealed record IndexerOptions
         Check("RetryMax", RetryMax, RetryFirst, TimeSpan.FromMinutes(10), " (at least Indexer:RetryFirst)");
         if (MaxOpenTraces is < 1 or > 1_000_000) problems.Add($"Indexer:MaxOpenTraces is {MaxOpenTraces:N0}; it must be between 1 and 1,000,000.");
         if (Listen is not null && StatusEndpoint.Parse(Listen) is null) problems.Add($"Indexer:Listen is '{Listen}'; it must be an address and a port, such as 127.0.0.1:9471 or 0.0.0.0:9471.");
+        if (Keep is not null) problems.AddRange(Keep.Validate());
         problems.AddRange(Chains.Validate());
         return problems;
 

@@ -17,7 +17,7 @@ namespace LogTrace.Indexer;
 public sealed class IndexerPipeline(
     IRecordReader reader, ITraceStore store, DeadLetterFile deadLetter, IndexerOptions options, TimeProvider? clock = null, ILogger? logger = null)
 {
-    const int TracesPerRead = 50, ChainsPerWrite = 200, RowBytesPerWrite = 4 << 20, LargeTrace = 2_000;
+    const int TracesPerRead = 50, UndecidedPerRead = 1_000, ChainsPerWrite = 200, RowBytesPerWrite = 4 << 20, LargeTrace = 2_000;
 
     readonly TimeProvider _clock = clock ?? TimeProvider.System;
     readonly ILogger _logger = logger ?? NullLogger.Instance;
@@ -144,6 +144,7 @@ public sealed class IndexerPipeline(
             setAside++;
         }
 
+        var dropped = await DropLateAsync(records, lines, kill);
         var result = await WithStoreAsync(
             async token =>
             {
@@ -164,8 +165,33 @@ public sealed class IndexerPipeline(
         // Before the commit: a chain that is missing after a crash is found by the check, one that nobody remembers is not needed sooner.
         Touch(records);
         await WithTransportAsync(async token => { await reader.CommitAsync(batch, token); return true; }, kill);
-        Metrics.AddBatch(batch.Count, result.Stored, result.Duplicates, setAside);
+        Metrics.AddBatch(batch.Count, result.Stored, result.Duplicates, setAside, dropped);
         if (Metrics.OpenTraces > options.MaxOpenTraces) await BuildOldestAsync(kill);
+    }
+
+    /// <summary>Takes out what belongs to chains that the rules have decided against; gives its number.</summary>
+    async Task<int> DropLateAsync(List<IndexedRecord> records, List<BatchLine> lines, CancellationToken kill)
+    {
+        if (options.Keep is null) return 0;
+
+        // What has just been written to is looked at again when its chain is built.
+        HashSet<string> unknown;
+        lock (_openLock) unknown = records.Select(record => record.Record.TraceId).OfType<string>().Where(traceId => !_open.ContainsKey(traceId)).ToHashSet(StringComparer.Ordinal);
+        if (unknown.Count == 0) return 0;
+        var gone = await WithStoreAsync(token => store.FindDroppedAsync(unknown, token), kill);
+        if (gone.Count == 0) return 0;
+        var kept = 0;
+        for (var i = 0; i < records.Count; i++)
+        {
+            if (records[i].Record.TraceId is { } traceId && gone.Contains(traceId)) continue;
+            (records[kept], lines[kept]) = (records[i], lines[i]);
+            kept++;
+        }
+
+        var dropped = records.Count - kept;
+        records.RemoveRange(kept, dropped);
+        lines.RemoveRange(kept, dropped);
+        return dropped;
     }
 
     async Task SetAsideAsync(RecordBatch batch, BatchLine line, string reason, CancellationToken kill)
@@ -198,7 +224,7 @@ public sealed class IndexerPipeline(
         try
         {
             var since = ReadWatermark();
-            long? lastCheck = null;
+            long? lastCheck = null, lastDecision = null;
             using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(Math.Clamp(options.ChainQuiet.TotalMilliseconds / 4, 5, 250)), _clock);
             do
             {
@@ -210,6 +236,12 @@ public sealed class IndexerPipeline(
                 }
 
                 await BuildOpenAsync(IsDue, kill);
+                if (options.Keep is { } keep && (lastDecision is null || _clock.GetElapsedTime(lastDecision.Value) >= DecideEvery(keep)))
+                {
+                    await DecideAsync(keep, kill);
+                    lastDecision = _clock.GetTimestamp();
+                }
+
                 Turned();
             }
             while (await timer.WaitForNextTickAsync(readingEnded));
@@ -244,6 +276,70 @@ public sealed class IndexerPipeline(
         return started;
     }
 
+    // ---- keeping
+
+    static TimeSpan DecideEvery(KeepOptions keep) => keep.DecideAfter / 4 < TimeSpan.FromSeconds(10) ? keep.DecideAfter / 4 : TimeSpan.FromSeconds(10);
+
+    /// <summary>
+    /// Decides on the chains that have been quiet for long enough, whoever built them: the store knows which they are, so a restart and another instance go on from there. Two that
+    /// decide at once come to the same end.
+    /// </summary>
+    async Task DecideAsync(KeepOptions keep, CancellationToken kill)
+    {
+        var before = NowMicros() - (long)keep.DecideAfter.TotalMicroseconds;
+        var seen = new HashSet<string>(StringComparer.Ordinal);
+        while (true)
+        {
+            var found = await WithStoreAsync(token => store.FindUndecidedAsync(before, UndecidedPerRead, token), kill);
+            List<string> due;
+            lock (_openLock) due = found.Where(traceId => seen.Add(traceId) && !_open.ContainsKey(traceId)).ToList();
+            if (due.Count == 0) return;
+            await _building.WaitAsync(kill);
+            try
+            {
+                foreach (var some in due.Chunk(TracesPerRead)) await DecideAsync(keep, some, before, kill);
+            }
+            finally
+            {
+                _building.Release();
+            }
+
+            Turned();
+        }
+    }
+
+    async Task DecideAsync(KeepOptions keep, string[] traceIds, long before, CancellationToken kill)
+    {
+        var traces = await WithStoreAsync(token => store.GetTracesAsync(traceIds, token), kill);
+        var documents = new List<ChainDocument>();
+        var dropped = new List<string>();
+        foreach (var traceId in traceIds)
+        {
+            // Without records: another instance has just dropped it, or a day was deleted.
+            var records = traces.GetValueOrDefault(traceId, []);
+            if (records.Count == 0)
+            {
+                dropped.Add(traceId);
+                continue;
+            }
+
+            var document = DocumentOf(traceId, records);
+            if (document.UndecidedSince is { } since && since < before) dropped.Add(traceId);
+            else documents.Add(document);
+        }
+
+        await WriteAsync(documents, kill);
+        if (dropped.Count == 0) return;
+        var removed = await WithStoreAsync(token => store.DropTracesAsync(dropped, token), kill);
+        Metrics.AddDropped(dropped.Count, removed);
+    }
+
+    ChainDocument DocumentOf(string traceId, IReadOnlyList<IndexedRecord> records)
+    {
+        var document = ChainDocuments.From(ChainBuilder.Build(traceId, records, options.Chains));
+        return options.Keep is { } keep && !keep.Keeps(document) ? document with { UndecidedSince = records.Max(record => record.IngestedMicros) } : document;
+    }
+
     Task BuildOldestAsync(CancellationToken kill)
     {
         List<OpenTrace> open;
@@ -267,7 +363,7 @@ public sealed class IndexerPipeline(
 
             try
             {
-                await BuildCoreAsync(due.Select(trace => trace.Key), cancellationToken);
+                await BuildCoreAsync(due.Select(trace => trace.Key), options.Keep is not null, cancellationToken);
             }
             catch
             {
@@ -295,7 +391,8 @@ public sealed class IndexerPipeline(
         await _building.WaitAsync(cancellationToken);
         try
         {
-            await BuildCoreAsync(traceIds, cancellationToken);
+            // Also where there are no rules any more: what they dropped stays so.
+            await BuildCoreAsync(traceIds, true, cancellationToken);
         }
         finally
         {
@@ -303,7 +400,7 @@ public sealed class IndexerPipeline(
         }
     }
 
-    async Task BuildCoreAsync(IEnumerable<string> traceIds, CancellationToken cancellationToken)
+    async Task BuildCoreAsync(IEnumerable<string> traceIds, bool checksDropped, CancellationToken cancellationToken)
     {
         var documents = new List<ChainDocument>();
         long rowBytes = 0;
@@ -311,10 +408,17 @@ public sealed class IndexerPipeline(
         {
             var started = _clock.GetTimestamp();
             var traces = await WithStoreAsync(token => store.GetTracesAsync(chunk, token), cancellationToken);
+            if (checksDropped && await WithStoreAsync(token => store.FindDroppedAsync(chunk, token), cancellationToken) is { Count: > 0 } gone)
+            {
+                // Came while another instance, or this one, was deciding.
+                Metrics.AddDropped(0, await WithStoreAsync(token => store.DropTracesAsync([.. gone], token), cancellationToken));
+                traces = traces.Where(trace => !gone.Contains(trace.Key)).ToDictionary();
+            }
+
             foreach (var (traceId, records) in traces)
             {
                 if (records.Count == 0) continue;
-                var document = ChainDocuments.From(ChainBuilder.Build(traceId, records, options.Chains));
+                var document = DocumentOf(traceId, records);
                 documents.Add(document);
                 rowBytes += document.RowsJson.Length;
                 if (records.Count >= LargeTrace) Postpone(traceId, started);

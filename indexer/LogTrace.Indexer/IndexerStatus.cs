@@ -42,7 +42,7 @@ sealed class IndexerStatus(IndexerPipeline indexer, ITraceStore store)
     {
         var balance = indexer.Metrics.Balance;
         return string.Create(CultureInfo.InvariantCulture,
-            $"consumed {balance.Consumed:N0} = stored {balance.Stored:N0} + duplicates {balance.Duplicates:N0} + set aside {balance.SetAside:N0}{(balance.Balances ? "" : ", DOES NOT BALANCE")}; {indexer.Metrics.ChainsWritten:N0} chains written, {indexer.Metrics.OpenTraces:N0} open{(indexer.Stall is { } reason ? "; " + reason : "")}");
+            $"consumed {balance.Consumed:N0} = stored {balance.Stored:N0} + duplicates {balance.Duplicates:N0} + set aside {balance.SetAside:N0}{(balance.Dropped > 0 ? $" + dropped {balance.Dropped:N0}" : "")}{(balance.Balances ? "" : ", DOES NOT BALANCE")}; {indexer.Metrics.ChainsWritten:N0} chains written, {indexer.Metrics.OpenTraces:N0} open{(indexer.Stall is { } reason ? "; " + reason : "")}");
     }
 
     async Task<string> MetricsAsync(CancellationToken cancellationToken)
@@ -56,7 +56,10 @@ sealed class IndexerStatus(IndexerPipeline indexer, ITraceStore store)
         text.Counter("set_aside_records", "Lines in the dead letter.", balance.SetAside);
         text.Counter("set_aside_reasons", "Why lines were set aside; a line whose batch is read again after a failure counts again.", "reason",
             metrics.SetAsideReasons.OrderBy(it => it.Key, StringComparer.Ordinal).Select(it => (it.Key, (double)it.Value)));
-        text.Gauge("balanced", "1 while consumed = stored + duplicates + set aside.", balance.Balances ? 1 : 0);
+        text.Counter("dropped_records", "Records that came after the rules of keeping had decided against their chain.", balance.Dropped);
+        text.Counter("dropped_chains", "Chains that the rules of keeping decided against.", metrics.ChainsDropped);
+        text.Counter("removed_records", "Stored records that were deleted with their chain.", metrics.RecordsRemoved);
+        text.Gauge("balanced", "1 while consumed = stored + duplicates + set aside + dropped.", balance.Balances ? 1 : 0);
         text.Gauge("stalled", "1 while nothing gets on; /readyz has the reason.", indexer.Stall is null ? 0 : 1);
         text.Counter("retries", "Attempts with store, transport or dead letter that failed and were made again.", metrics.Retries);
         text.Gauge("open_chains", "Traces with records that are not in their chain document yet.", metrics.OpenTraces);

@@ -26,6 +26,9 @@ sealed record Balance
     public long Duplicates { get; init; }
     public long IndexerSetAside { get; init; }
 
+    /// <summary>Records that came after the rules of keeping had decided against their chain.</summary>
+    public long Dropped { get; init; }
+
     /// <param name="shipper">Null where another process ships.</param>
     /// <param name="indexer">What came out of the transport, and where it went.</param>
     public static Balance Of(Shipper.ShipperCounts? shipper, IndexerBalance indexer) => new()
@@ -38,11 +41,12 @@ sealed record Balance
         Stored = indexer.Stored,
         Duplicates = indexer.Duplicates,
         IndexerSetAside = indexer.SetAside,
+        Dropped = indexer.Dropped,
     };
 
-    public long? Lost => Written - ThrownAway - Stored - ShipperSetAside - IndexerSetAside;
+    public long? Lost => Written - ThrownAway - Stored - ShipperSetAside - IndexerSetAside - Dropped;
 
-    public bool Holds => (Read is null || Read == Shipped + ShipperSetAside + Blank) && Consumed == Stored + Duplicates + IndexerSetAside && Lost is null or 0;
+    public bool Holds => (Read is null || Read == Shipped + ShipperSetAside + Blank) && Consumed == Stored + Duplicates + IndexerSetAside + Dropped && Lost is null or 0;
 
     public void WriteTo(TextWriter output)
     {
@@ -54,7 +58,7 @@ sealed record Balance
         }
 
         if (Read is not null) output.WriteLine($"  read         {Figure(Read.Value)} = shipped {Figure(Shipped)} + set aside {Figure(ShipperSetAside)} + blank {Figure(Blank)}");
-        output.WriteLine($"  consumed     {Figure(Consumed)} = stored {Figure(Stored)} + duplicates {Figure(Duplicates)} + set aside {Figure(IndexerSetAside)}");
+        output.WriteLine($"  consumed     {Figure(Consumed)} = stored {Figure(Stored)} + duplicates {Figure(Duplicates)} + set aside {Figure(IndexerSetAside)}{(Dropped > 0 ? $" + dropped {Figure(Dropped)}" : "")}");
         if (Written is null && Read is not null && Consumed != Shipped) output.WriteLine("  (read counts since the first start with this --data, consumed since this start)");
         if (Lost is not null) output.WriteLine($"  lost         {Figure(Lost.Value)} = written - thrown away - stored - set aside");
         if (!Holds) output.WriteLine("  DOES NOT BALANCE: please keep the log files and the data folder, they show where the difference arose");

@@ -43,8 +43,8 @@ public sealed record ChainDocument
     /// <summary>Microseconds since the epoch: the newest record's time of logging.</summary>
     public long LastRecordMicros { get; init; }
 
-    /// <summary>Rules say that not every chain is kept, and whether this one is has not been decided on yet.</summary>
-    public bool Undecided { get; init; }
+    /// <summary>No rule of keeping speaks for this chain so far, and it has not been decided on: when its newest record came, in microseconds since the epoch. Null for a chain that stays.</summary>
+    public long? UndecidedSince { get; init; }
 
     /// <summary>The rules decided against it: its records and calls are deleted, and so is every record that comes later. The rest of the document is empty.</summary>
     public bool Dropped { get; init; }

@@ -247,14 +247,28 @@ static class ElasticsearchDocuments
             json.WriteBoolean("complete"u8, chain.Complete);
             json.WriteBoolean("resolved"u8, chain.Resolved);
             json.WriteString("last_record_at"u8, Iso(chain.LastRecordMicros));
-            if (chain.Undecided) json.WriteBoolean("undecided"u8, true);
-            if (chain.Dropped) json.WriteBoolean("dropped"u8, true);
+            if (chain.UndecidedSince is { } undecided) json.WriteNumber("undecided_us"u8, undecided);
 
             // A line end within would end the document; between JSON's tokens it is a blank.
             if (withRows) json.WritePropertyName("rows"u8);
             if (withRows) json.WriteRawValue(chain.RowsJson.Replace('\n', ' ').Replace('\r', ' '));
             json.WriteNumber("rows_total"u8, chain.RowsTotal);
             json.WriteString("call_versions"u8, calls.ToText());
+            json.WriteEndObject();
+        }
+
+        output.Write("\n"u8);
+    }
+
+    /// <summary>Writes what is left of a dropped chain. Without a time, so that no dashboard counts it.</summary>
+    public static void WriteMarker(string traceId, IBufferWriter<byte> output)
+    {
+        using (var json = new Utf8JsonWriter(output, Plain))
+        {
+            json.WriteStartObject();
+            json.WriteString("trace_id"u8, traceId);
+            json.WriteNumber("record_count"u8, 0);
+            json.WriteBoolean("dropped"u8, true);
             json.WriteEndObject();
         }
 
@@ -287,7 +301,7 @@ static class ElasticsearchDocuments
         Uid = Text(source, "uid"),
         Complete = Flag(source, "complete"),
         Resolved = Flag(source, "resolved"),
-        Undecided = Flag(source, "undecided"),
+        UndecidedSince = Number(source, "undecided_us"),
         Dropped = Flag(source, "dropped"),
         LastRecordMicros = Text(source, "last_record_at") is { } last ? Micros(last) : 0,
         RowsJson = source.TryGetProperty("rows", out var rows) ? rows.GetRawText() : "[]",
@@ -358,6 +372,9 @@ static class ElasticsearchDocuments
 
     public static string? Text(JsonElement source, string name) =>
         source.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+
+    /// <summary>True for what is left of a dropped chain.</summary>
+    public static bool IsDropped(JsonElement source) => Flag(source, "dropped");
 
     public static long? Number(JsonElement source, string name) =>
         source.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Number ? value.GetInt64() : null;

@@ -264,11 +264,86 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     }
 
     // Index names and ids have no character that JSON would escape.
-    static void WriteAction(BulkBuffer output, string action, string index, string id, int? version)
+    static void WriteAction(BulkBuffer output, string action, string index, string id, long? version)
     {
         var line = new StringBuilder(160).Append("{\"").Append(action).Append("\":{\"_index\":\"").Append(index).Append("\",\"_id\":\"").Append(id).Append('"');
         if (version is not null) line.Append(CultureInfo.InvariantCulture, $",\"version\":{version},\"version_type\":\"external_gte\"");
         output.Write(Encoding.UTF8.GetBytes(line.Append("}}\n").ToString()));
+    }
+
+    // Larger than any record_count: no chain of an instance that does not know of the decision yet is written over it.
+    const long MarkerVersion = 1L << 62;
+
+    public async Task<long> DropTracesAsync(IReadOnlyList<string> traceIds, CancellationToken cancellationToken)
+    {
+        long removed = 0;
+        foreach (var some in traceIds.Distinct(StringComparer.Ordinal).Chunk(TracesPerQuery))
+        {
+            var now = (_time.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks / 10;
+            var writes = await PlaceChainsAsync([.. some.Select(traceId => new ChainDocument { TraceId = traceId, StartMicros = now, Dropped = true })], cancellationToken);
+
+            // The markers first: what is left after a crash has one that counts no records, and so the next check finds it.
+            await BulkAsync(_chains, writes, write => _chains.Name(write.Suffix), (write, output) =>
+            {
+                WriteAction(output, "index", _chains.Name(write.Suffix), ElasticsearchDocuments.IdOf(write.Chain.TraceId), MarkerVersion);
+                ElasticsearchDocuments.WriteMarker(write.Chain.TraceId, output);
+            }, cancellationToken);
+            var calls = writes.SelectMany(write => write.Former.Ids.Select(id => new CallWrite(_calls.Name(write.Suffix), id, MarkerVersion, null))).ToList();
+            await BulkAsync(_calls, calls, call => call.Index, WriteCall, cancellationToken);
+
+            await _records.RefreshAsync(cancellationToken, true);
+            var records = new List<(string Index, string Id)>();
+            await foreach (var hit in ScanAsync(_records.Pattern, TraceTerms(some), "record_id", cancellationToken, withSource: false))
+                records.Add((hit.GetProperty("_index").GetString()!, hit.GetProperty("_id").GetString()!));
+            await BulkAsync(_records, records, record => record.Index, WriteDelete, cancellationToken);
+            removed += records.Count;
+        }
+
+        return removed;
+    }
+
+    async Task BulkAsync<T>(IndexGroup group, List<T> items, Func<T, string> index, Action<T, BulkBuffer> write, CancellationToken cancellationToken)
+    {
+        var results = new BulkResult[items.Count];
+        try
+        {
+            await _bulk.SendAsync(items, write, results, cancellationToken);
+        }
+        finally
+        {
+            group.Written(items.Select(index));
+        }
+
+        ThrowIfRefused(results);
+    }
+
+    public async Task<IReadOnlySet<string>> FindDroppedAsync(IReadOnlyCollection<string> traceIds, CancellationToken cancellationToken)
+    {
+        // Not refreshed: it is asked before every write, and what was dropped a moment ago is found by the next check.
+        var found = new HashSet<string>(StringComparer.Ordinal);
+        foreach (var some in traceIds.Chunk(TracesPerQuery))
+        {
+            var body = new JsonObject { ["size"] = MaxHits, ["query"] = Filter([TraceTerms(some), Clause("term", "dropped", true)]), ["track_total_hits"] = false };
+            using var json = await JsonAsync($"/{_chains.Pattern}/_search?{Whole}&_source_includes=trace_id&filter_path=hits.hits._source,_shards.failed", body, cancellationToken);
+            if (!json.RootElement.TryGetProperty("hits", out var hits)) continue;
+            foreach (var hit in hits.GetProperty("hits").EnumerateArray()) found.Add(ElasticsearchDocuments.Text(hit.GetProperty("_source"), "trace_id")!);
+        }
+
+        return found;
+    }
+
+    public async Task<IReadOnlyList<string>> FindUndecidedAsync(long beforeMicros, int limit, CancellationToken cancellationToken)
+    {
+        await _chains.RefreshAsync(cancellationToken);
+        var body = new JsonObject
+        {
+            ["size"] = Math.Min(limit, MaxHits),
+            ["query"] = Filter([Clause("range", "undecided_us", new JsonObject { ["lt"] = beforeMicros })]),
+            ["sort"] = new JsonArray(new JsonObject { ["undecided_us"] = new JsonObject { ["order"] = "asc", ["unmapped_type"] = "long" } }),
+            ["track_total_hits"] = false,
+        };
+        using var json = await JsonAsync($"/{_chains.Pattern}/_search?{Whole}&_source_includes=trace_id", body, cancellationToken);
+        return [.. json.RootElement.GetProperty("hits").GetProperty("hits").EnumerateArray().Select(hit => ElasticsearchDocuments.Text(hit.GetProperty("_source"), "trace_id")!)];
     }
 
     /// <summary>
@@ -280,14 +355,15 @@ public sealed class ElasticsearchTraceStore : ITraceStore
         await _chains.RefreshAsync(cancellationToken);
         var body = new JsonObject { ["size"] = MaxHits, ["query"] = TraceTerms(chains.Select(chain => chain.TraceId)), ["track_total_hits"] = false };
         var present = new Dictionary<string, (string Suffix, long Count, string? Calls)>(chains.Length);
-        using (var json = await JsonAsync($"/{_chains.Pattern}/_search?{Whole}&_source_includes=trace_id,record_count,call_versions", body, cancellationToken))
+        using (var json = await JsonAsync($"/{_chains.Pattern}/_search?{Whole}&_source_includes=trace_id,record_count,dropped,call_versions", body, cancellationToken))
         {
             foreach (var hit in json.RootElement.GetProperty("hits").GetProperty("hits").EnumerateArray())
             {
                 var source = hit.GetProperty("_source");
                 var (traceId, suffix) = (ElasticsearchDocuments.Text(source, "trace_id")!, _chains.Suffix(hit));
                 if (present.TryGetValue(traceId, out var known) && string.CompareOrdinal(known.Suffix, suffix) <= 0) continue;
-                present[traceId] = (suffix, ElasticsearchDocuments.Number(source, "record_count") ?? 0, ElasticsearchDocuments.Text(source, "call_versions"));
+                var count = ElasticsearchDocuments.IsDropped(source) ? long.MaxValue : ElasticsearchDocuments.Number(source, "record_count") ?? 0;
+                present[traceId] = (suffix, count, ElasticsearchDocuments.Text(source, "call_versions"));
             }
         }
 
@@ -295,7 +371,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
         foreach (var chain in chains)
         {
             if (!present.TryGetValue(chain.TraceId, out var place)) writes.Add(new ChainWrite(chain, PlaceOf(chain.StartMicros, out _), new CallVersions(), new CallVersions()));
-            else if (place.Count <= chain.RecordCount) writes.Add(new ChainWrite(chain, place.Suffix, CallVersions.Parse(place.Calls), new CallVersions()));
+            else if (place.Count <= chain.RecordCount || chain.Dropped) writes.Add(new ChainWrite(chain, place.Suffix, CallVersions.Parse(place.Calls), new CallVersions()));
         }
 
         return writes;
@@ -335,7 +411,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
 
     /// <summary>All hits of a query, however many, in the order of a keyword that no two of them share. Each is valid until the next.</summary>
     async IAsyncEnumerable<JsonElement> ScanAsync(
-        string pattern, JsonObject query, string key, [EnumeratorCancellation] CancellationToken cancellationToken)
+        string pattern, JsonObject query, string key, [EnumeratorCancellation] CancellationToken cancellationToken, bool withSource = true)
     {
         string? after = null;
         var size = MaxPage;
@@ -349,6 +425,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
                 ["track_total_hits"] = false,
             };
             if (after is not null) body["search_after"] = new JsonArray(after);
+            if (!withSource) body["_source"] = false;
 
             // No filter_path: with one the server writes the documents anew and may change how numbers look.
             var answer = await _http.SendAsync(HttpMethod.Post, $"/{pattern}/_search?{Whole}", body, cancellationToken, size > 1 ? [429, 500, 503] : []);
@@ -425,7 +502,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
 
     static JsonArray Filters(TraceQuery query)
     {
-        var filters = new JsonArray();
+        var filters = new JsonArray(NotDropped());
         if (!string.IsNullOrEmpty(query.Service)) filters.Add(Term("services", query.Service));
         if (!string.IsNullOrEmpty(query.Uid)) filters.Add(Term("uid", query.Uid));
         if (!string.IsNullOrEmpty(query.Action))
@@ -443,6 +520,8 @@ public sealed class ElasticsearchTraceStore : ITraceStore
         if (query.Complete is { } complete) filters.Add(Clause("term", "complete", JsonValue.Create(complete)));
         return filters;
     }
+
+    static JsonObject NotDropped() => new() { ["bool"] = new JsonObject { ["must_not"] = new JsonArray(Clause("term", "dropped", true)) } };
 
     async Task<IReadOnlyList<ChainDocument>> FindPageAsync(JsonArray filters, int limit, CancellationToken cancellationToken)
     {
@@ -565,23 +644,24 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     async Task<Dictionary<string, long>> CountInChainsAsync(List<string> traces, CancellationToken cancellationToken)
     {
         var counts = new Dictionary<string, long>(traces.Count);
-        var places = new List<(string Trace, string Suffix, long Count)>();
+        var places = new List<(string Trace, string Suffix, long Count, bool IsDropped)>();
         foreach (var some in traces.Chunk(TracesPerQuery))
         {
             var body = new JsonObject { ["size"] = MaxHits, ["query"] = TraceTerms(some), ["track_total_hits"] = false };
-            using var json = await JsonAsync($"/{_chains.Pattern}/_search?{Whole}&_source_includes=trace_id,record_count", body, cancellationToken);
+            using var json = await JsonAsync($"/{_chains.Pattern}/_search?{Whole}&_source_includes=trace_id,record_count,dropped", body, cancellationToken);
             foreach (var hit in json.RootElement.GetProperty("hits").GetProperty("hits").EnumerateArray())
             {
                 var source = hit.GetProperty("_source");
-                places.Add((ElasticsearchDocuments.Text(source, "trace_id")!, _chains.Suffix(hit), ElasticsearchDocuments.Number(source, "record_count") ?? 0));
+                places.Add((ElasticsearchDocuments.Text(source, "trace_id")!, _chains.Suffix(hit), ElasticsearchDocuments.Number(source, "record_count") ?? 0, ElasticsearchDocuments.IsDropped(source)));
             }
         }
 
         foreach (var group in places.GroupBy(place => place.Trace))
         {
-            var inOrder = group.OrderBy(place => place.Suffix, StringComparer.Ordinal).ToList();
+            // What was dropped stays so, whoever began it anew.
+            var inOrder = group.OrderByDescending(place => place.IsDropped).ThenBy(place => place.Suffix, StringComparer.Ordinal).ToList();
             counts[group.Key] = inOrder[0].Count;
-            foreach (var (trace, suffix, _) in inOrder.Skip(1)) await DeleteChainAsync(trace, suffix, cancellationToken);
+            foreach (var (trace, suffix, _, _) in inOrder.Skip(1)) await DeleteChainAsync(trace, suffix, cancellationToken);
         }
 
         return counts;
@@ -613,12 +693,13 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     public async Task<StoreCounts> CountAsync(CancellationToken cancellationToken)
     {
         await Task.WhenAll(_records.RefreshAsync(cancellationToken, true), _chains.RefreshAsync(cancellationToken, true));
-        return new StoreCounts(await CountAsync(_records, cancellationToken), await CountAsync(_chains, cancellationToken));
+        return new StoreCounts(await CountAsync(_records, cancellationToken), await CountAsync(_chains, cancellationToken, NotDropped()));
     }
 
-    async Task<long> CountAsync(IndexGroup group, CancellationToken cancellationToken)
+    async Task<long> CountAsync(IndexGroup group, CancellationToken cancellationToken, JsonObject? query = null)
     {
         var body = new JsonObject { ["size"] = 0, ["track_total_hits"] = true };
+        if (query is not null) body["query"] = query;
         using var json = await JsonAsync($"/{group.Pattern}/_search?{Whole}", body, cancellationToken);
         return json.RootElement.GetProperty("hits").GetProperty("total").GetProperty("value").GetInt64();
     }
@@ -655,7 +736,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     readonly record struct RecordWrite(IndexedRecord Record, string Index, string? Other);
 
     /// <param name="Document">Null for a call that is gone.</param>
-    sealed record CallWrite(string Index, UInt128 Id, int Version, byte[]? Document);
+    sealed record CallWrite(string Index, UInt128 Id, long Version, byte[]? Document);
 
     sealed record ChainWrite(ChainDocument Chain, string Suffix, CallVersions Former, CallVersions Calls);
 

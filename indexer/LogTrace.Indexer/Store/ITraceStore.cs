@@ -45,12 +45,26 @@ public interface ITraceStore : IAsyncDisposable
     /// </summary>
     Task<IReadOnlyList<string>> FindStaleTracesAsync(long sinceMicros, CancellationToken cancellationToken);
 
+    /// <summary>Traces that are <see cref="ChainDocument.UndecidedSince"/> before this moment, the longest waiting first as far as the store knows; at most <paramref name="limit"/>.</summary>
+    Task<IReadOnlyList<string>> FindUndecidedAsync(long beforeMicros, int limit, CancellationToken cancellationToken);
+
+    /// <summary>Which of these traces were dropped. One that another process dropped a moment ago may be missing.</summary>
+    Task<IReadOnlySet<string>> FindDroppedAsync(IReadOnlyCollection<string> traceIds, CancellationToken cancellationToken);
+
+    /// <summary>
+    /// Leaves a marker of each trace and nothing else (<see cref="ChainDocument.Dropped"/>): chain, calls and records are deleted. No chain is written over a marker. Records that are
+    /// written later are stored all the same and make the trace stale: dropping it again deletes them. Durable on return, idempotent.
+    /// </summary>
+    /// <returns>Records deleted.</returns>
+    /// <exception cref="StoreUnavailableException">Retry is safe.</exception>
+    Task<long> DropTracesAsync(IReadOnlyList<string> traceIds, CancellationToken cancellationToken);
+
     /// <summary>Adds what is worth knowing about this kind of store. May take a moment, must not throw; safe at any time.</summary>
     void WriteMetrics(PrometheusText output)
     {
     }
 
-    /// <summary>Number of records stored, of chains, and of distinct record ids (equal to the first unless the store holds doubles).</summary>
+    /// <summary>Number of records stored, of chains (markers of dropped ones not counted), and of distinct record ids (equal to the first unless the store holds doubles).</summary>
     Task<StoreCounts> CountAsync(CancellationToken cancellationToken);
 }
 

@@ -245,7 +245,7 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
             .Bind(JsonSerializer.Serialize(chain.Services)).Bind(JsonSerializer.Serialize(chain.Edges)).Bind(chain.RecordCount).Bind(chain.NodeCount)
             .Bind(chain.Depth).Bind(chain.PlaceholderCount).Bind(chain.GapCount).Bind(chain.CalleeOnlyCount).Bind(chain.LikelyLossCount)
             .Bind(chain.AmbiguousCount).Bind(chain.ErrorCount).Bind(chain.AlarmCount).Bind(chain.Debug).Bind(chain.Sampled).Bind(chain.Uid)
-            .Bind(chain.Complete).Bind(chain.Resolved).Bind(chain.LastRecordMicros).Bind(chain.RowsTotal).Bind(chain.RowsJson).Bind(chain.Undecided).Bind(chain.Dropped)
+            .Bind(chain.Complete).Bind(chain.Resolved).Bind(chain.LastRecordMicros).Bind(chain.RowsTotal).Bind(chain.RowsJson).Bind(chain.UndecidedSince ?? 0).Bind(chain.Dropped)
             .Run();
         if (written == 0) return;
         WriteServices(day, chain, key, before);
@@ -364,7 +364,7 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
         Resolved = row.Flag(22),
         LastRecordMicros = row.Int64(23),
         RowsTotal = row.Int32(24),
-        Undecided = row.Flag(25),
+        UndecidedSince = row.Int64(25) is > 0 and var undecided ? undecided : null,
         Dropped = row.Flag(26),
     };
 
@@ -545,6 +545,69 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
         return false;
     }
 
+    public Task<IReadOnlyList<string>> FindUndecidedAsync(long beforeMicros, int limit, CancellationToken cancellationToken) =>
+        ReadAsync<IReadOnlyList<string>>(() =>
+        {
+            var found = new List<string>();
+            foreach (var path in Paths())
+            {
+                ReadExisting(path, day =>
+                {
+                    var rows = day.Prepare("SELECT trace_id FROM chains WHERE undecided > 0 AND undecided < ?1 ORDER BY undecided LIMIT ?2").Bind(beforeMicros).Bind(limit - found.Count);
+                    while (rows.Step()) found.Add(rows.Text(0));
+                });
+            }
+
+            return found;
+        }, cancellationToken);
+
+    public Task<IReadOnlySet<string>> FindDroppedAsync(IReadOnlyCollection<string> traceIds, CancellationToken cancellationToken) =>
+        ReadAsync<IReadOnlySet<string>>(() =>
+        {
+            var wanted = traceIds.ToHashSet(StringComparer.Ordinal);
+            var found = new HashSet<string>(StringComparer.Ordinal);
+            foreach (var path in Paths())
+            {
+                foreach (var keys in wanted.Chunk(KeysPerQuery))
+                {
+                    ReadExisting(path, day =>
+                    {
+                        var rows = day.Prepare("SELECT c.trace_id FROM json_each(?1) j CROSS JOIN chains c ON c.trace_key = j.value WHERE c.dropped = 1").Bind(KeysAsJson(keys));
+                        while (rows.Step())
+                            if (rows.Text(0) is var traceId && wanted.Contains(traceId)) found.Add(traceId);
+                    });
+                }
+            }
+
+            return found;
+        }, cancellationToken);
+
+    public async Task<long> DropTracesAsync(IReadOnlyList<string> traceIds, CancellationToken cancellationToken)
+    {
+        // The markers first: what is left after a crash has one that counts no records, and so the next check finds it.
+        var now = (_clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks / 10;
+        await WriteChainsAsync([.. traceIds.Select(traceId => new ChainDocument { TraceId = traceId, StartMicros = now, Dropped = true })], cancellationToken);
+        return await ExclusiveAsync(() => Paths().Sum(path => RemoveRecords(path, traceIds)), cancellationToken);
+    }
+
+    long RemoveRecords(string path, IReadOnlyList<string> traceIds)
+    {
+        using var day = _connections.Borrow(path, forWriting: true);
+        long removed = 0;
+        return InTransaction(day, () =>
+        {
+            foreach (var traceId in traceIds)
+            {
+                var key = KeyOf(traceId);
+                if (day.Prepare("DELETE FROM traces WHERE trace_key = ?1 AND trace_id = ?2").Bind(key).Bind(traceId).Run() == 0) continue;
+                day.Prepare("DELETE FROM texts WHERE rowid IN (SELECT id FROM records WHERE trace_key = ?1 AND trace_id = ?2)").Bind(key).Bind(traceId).Run();
+                removed += day.Prepare("DELETE FROM records WHERE trace_key = ?1 AND trace_id = ?2").Bind(key).Bind(traceId).Run();
+            }
+
+            if (removed > 0) NoteWrite(day);
+        }, () => removed);
+    }
+
     public Task<IReadOnlyList<string>> FindStaleTracesAsync(long sinceMicros, CancellationToken cancellationToken) =>
         ReadAsync<IReadOnlyList<string>>(() =>
         {
@@ -620,7 +683,7 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
                 ReadExisting(path, day =>
                 {
                     records += day.Scalar("SELECT count(*) FROM records") ?? 0;
-                    chains += day.Scalar("SELECT count(*) FROM chains") ?? 0;
+                    chains += day.Scalar("SELECT (SELECT count(*) FROM chains) - (SELECT count(*) FROM chains WHERE dropped = 1)") ?? 0;
                 });
             }
 
@@ -715,7 +778,8 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
         day.Execute("""
             ALTER TABLE chains ADD COLUMN undecided INTEGER NOT NULL DEFAULT 0;
             ALTER TABLE chains ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
-            CREATE INDEX chains_undecided ON chains (last_record_us) WHERE undecided = 1;
+            CREATE INDEX chains_to_decide ON chains (undecided) WHERE undecided > 0;
+            CREATE INDEX chains_dropped ON chains (trace_key) WHERE dropped = 1;
             CREATE INDEX chains_with_errors ON chains (start_us) WHERE error_count > 0;
             CREATE INDEX chains_by_user ON chains (uid, start_us) WHERE uid IS NOT NULL;
             CREATE TABLE chain_services (service TEXT NOT NULL, began_us INTEGER NOT NULL, chain INTEGER NOT NULL REFERENCES chains (id), failed INTEGER NOT NULL,

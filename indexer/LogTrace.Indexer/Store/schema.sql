@@ -93,7 +93,7 @@ CREATE TABLE chains (
     complete INTEGER NOT NULL,
     resolved INTEGER NOT NULL,
     last_record_us INTEGER NOT NULL,
-    -- Rules of keeping: not decided on yet; or decided against, and only this row is left of it.
+    -- Rules of keeping: when its last record came while it is not decided on, else 0; and 1 if they decided against it: then only this row is left.
     undecided INTEGER NOT NULL DEFAULT 0,
     dropped INTEGER NOT NULL DEFAULT 0,
     rows_total INTEGER NOT NULL,
@@ -104,7 +104,8 @@ CREATE UNIQUE INDEX chains_by_trace ON chains (trace_key, trace_id);
 CREATE INDEX chains_by_start ON chains (start_us);
 CREATE INDEX chains_with_errors ON chains (start_us) WHERE error_count > 0;
 CREATE INDEX chains_by_user ON chains (uid, start_us) WHERE uid IS NOT NULL;
-CREATE INDEX chains_undecided ON chains (last_record_us) WHERE undecided = 1;
+CREATE INDEX chains_to_decide ON chains (undecided) WHERE undecided > 0;
+CREATE INDEX chains_dropped ON chains (trace_key) WHERE dropped = 1;
 
 -- Chains by the services that take part, newest first, so that the few with errors of a busy service are found at once.
 CREATE TABLE chain_services (

@@ -123,7 +123,7 @@ static class TopicContent
         return Partitions(brokers, topic).Sum(partition => consumer.QueryWatermarkOffsets(partition, Patience).High.Value);
     }
 
-    static List<TopicPartition> Partitions(string brokers, string topic)
+    public static List<TopicPartition> Partitions(string brokers, string topic)
     {
         using var admin = new AdminClientBuilder([new("bootstrap.servers", brokers)]).SetLogHandler((_, _) => { }).Build();
         return [.. admin.GetMetadata(topic, Patience).Topics[0].Partitions.Select(partition => new TopicPartition(topic, partition.PartitionId))];

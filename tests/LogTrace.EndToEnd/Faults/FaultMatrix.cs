@@ -66,6 +66,9 @@ static class FaultMatrix
         new(4, "copytruncate; emptied and grown past the old size; running and stopped", "", On.Mock, FileFaults.CopyTruncateAsync),
         new(5, "inode reused", "the new file from its first byte", On.Mock, FileFaults.InodeReusedAsync) { Files = 1 },
         new(6, "state cut, zeroed, emptied, changed; disk of the state full", "", On.Mock, ProcessFaults.StateSpoiltAsync),
+        new(7, "two indexers killed (-9) at random moments, a topic without keys", "each record once, every chain document as its records make it", On.Real, IndexerFaults.KilledAsync) { Files = 1, Missing = static () => RealEngines.ElasticsearchMissing },
+        new(8, "bulk answered by 429, 503, 400, 409, 413, cut or broken, or not at all", "each record stored once or set aside, nothing committed before", On.Tests),
+        new(9, "one of two indexers frozen beyond its session, again and again", "each record once, every chain document as its records make it", On.Real, IndexerFaults.FrozenAsync) { Files = 1, Missing = static () => RealEngines.ElasticsearchMissing },
         new(10, "hostile bytes, with kills", "each line byte by byte in the topic or set aside", On.Mock, FileFaults.HostileBytesAsync),
         new(11, "message larger than the broker takes, also when its limit is lowered", "set aside, the stream goes on", On.Tests),
         new(12, "errors in bursts, connections dropped, leaders moved", "", On.Mock2, BrokerFaults.ErrorsAsync),
@@ -87,6 +90,8 @@ static class FaultMatrix
         new(26, "rotated file compressed", "not read twice", On.Tests),
         new(27, "disk of the logs full, lines cut in half", "", On.Mock, FileFaults.LogDiskFullAsync) { Missing = NeedsSmallDisk },
         new(28, "device number changed by a remount", "nothing sent again", On.Tests),
+        new(30, "every record refused by the store", "all set aside with the reason, nothing repeated", On.Tests),
+        new(31, "dead letter full or away", "nothing is committed, nothing dropped", On.Tests),
         new(32, "random mix of these for 10 minutes", "memory and state flat", On.Mock, ProcessFaults.SoakAsync),
     ];
 

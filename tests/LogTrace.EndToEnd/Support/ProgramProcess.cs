@@ -39,6 +39,8 @@ public sealed partial class ProgramProcess : IAsyncDisposable
 
     public static ProgramProcess StartIndexer(params string[] arguments) => new("dotnet", [Assembly("LogTrace.Indexer"), .. arguments], null);
 
+    public static ProgramProcess StartIndexerWith(IReadOnlyDictionary<string, string> environment, string[] arguments) => new("dotnet", [Assembly("LogTrace.Indexer"), .. arguments], environment);
+
     public static ProgramProcess StartShipper(params string[] arguments) => new("dotnet", [Assembly("LogTrace.Shipper"), .. arguments], null);
 
     public static ProgramProcess StartBenchmarks(params string[] arguments) => new("dotnet", [Assembly("LogTrace.Benchmarks"), .. arguments], null);

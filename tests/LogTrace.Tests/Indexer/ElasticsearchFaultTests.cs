@@ -3,12 +3,14 @@ using System.Text.Json;
 using LogTrace.Indexer;
 using LogTrace.Indexer.Store;
 using LogTrace.Records;
+using LogTrace.Transport;
 using LogTrace.Tests.Support;
 using Xunit.Abstractions;
 
 namespace LogTrace.Tests.Indexer;
 
 /// <summary>Whatever a server or what lies before it answers: every record is stored once or refused with its reason, and counted so.</summary>
+[Trait("Fault", "8")]
 public sealed class ElasticsearchFaultTests(ITestOutputHelper output) : IAsyncLifetime
 {
     readonly StoreRecords _some = new(DateTimeOffset.UtcNow);
@@ -197,6 +199,33 @@ public sealed class ElasticsearchFaultTests(ITestOutputHelper output) : IAsyncLi
         await store.Invoking(it => it.OpenAsync(default)).Should().ThrowAsync<StoreUnavailableException>();
         await store.Invoking(it => it.GetTraceAsync("t-1", default)).Should().ThrowAsync<StoreUnavailableException>();
         await store.Invoking(it => it.WriteAsync(Records(1), default)).Should().ThrowAsync<StoreUnavailableException>();
+    }
+
+    [Fact]
+    [Trait("Fault", "30")]
+    public async Task Records_that_are_all_refused_are_all_set_aside_and_none_is_sent_again()
+    {
+        using var folder = new TempFolder();
+        _server.Item = (_, _) => (400, "mapper_parsing_exception");
+        await using var store = new ElasticsearchTraceStore(Options with { BulkBytes = 1 << 20 });
+        var transport = new ChannelTransport();
+        using var deadLetter = new DeadLetterFile(folder["dead-letter"]);
+        var pipeline = new IndexerPipeline(transport.Reader, store, deadLetter, new IndexerOptions { ChainQuiet = TimeSpan.FromMinutes(1), ChainMaxWait = TimeSpan.FromMinutes(1), DrainLimit = TimeSpan.Zero });
+        using var stop = new CancellationTokenSource();
+        var running = pipeline.RunAsync(stop.Token);
+        for (var batch = 0; batch < 10; batch++)
+        {
+            var lines = new RecordBatch();
+            for (var i = 0; i < 200; i++) lines.Add(System.Text.Encoding.UTF8.GetBytes($"{{\"trace_id\":\"t-{batch}\",\"rpc_id\":\"1.{i + 1}\",\"timestamp\":{DateTimeOffset.UtcNow.ToUnixTimeSeconds()}}}"), new SourceFile("host-1", 1, "app.log"), (batch * 200) + i);
+            await transport.Writer.WriteAsync(lines, default).Within();
+        }
+
+        pipeline.Metrics.Balance.Should().Be(new IndexerBalance(2_000, 0, 0, 2_000));
+        pipeline.Metrics.SetAsideReasons.Should().ContainSingle().Which.Key.Should().StartWith("the store refused it: mapper_parsing_exception");
+        _server.Bulks.Sum().Should().Be(2_000, "each is asked for once");
+        File.ReadAllLines(folder["dead-letter"]).Should().HaveCount(2_000);
+        await stop.CancelAsync();
+        await running.Within();
     }
 
     [Fact]

@@ -214,6 +214,7 @@ public sealed class IndexerPipelineTests : IAsyncLifetime
     }
 
     [Fact]
+    [Trait("Fault", "31")]
     public async Task Full_dead_letter_stops_reading_until_there_is_room()
     {
         var transport = new ChannelTransport();
@@ -369,6 +370,12 @@ public sealed class IndexerPipelineTests : IAsyncLifetime
         public Task<IReadOnlyList<ChainDocument>> FindChainsAsync(TraceQuery query, CancellationToken cancellationToken) => Try(() => store.FindChainsAsync(query, cancellationToken));
 
         public Task<IReadOnlyList<string>> FindStaleTracesAsync(long sinceMicros, CancellationToken cancellationToken) => Try(() => store.FindStaleTracesAsync(sinceMicros, cancellationToken));
+
+        public Task<IReadOnlyList<string>> FindUndecidedAsync(long beforeMicros, int limit, CancellationToken cancellationToken) => Try(() => store.FindUndecidedAsync(beforeMicros, limit, cancellationToken));
+
+        public Task<IReadOnlySet<string>> FindDroppedAsync(IReadOnlyCollection<string> traceIds, CancellationToken cancellationToken) => Try(() => store.FindDroppedAsync(traceIds, cancellationToken));
+
+        public Task<long> DropTracesAsync(IReadOnlyList<string> traceIds, CancellationToken cancellationToken) => Try(() => store.DropTracesAsync(traceIds, cancellationToken));
 
         public Task<StoreCounts> CountAsync(CancellationToken cancellationToken) => Try(() => store.CountAsync(cancellationToken));
 

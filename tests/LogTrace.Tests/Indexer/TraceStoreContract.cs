@@ -478,6 +478,49 @@ public abstract class TraceStoreContract
         (await FindAsync(store, new TraceQuery { Service = "orders", HasErrors = true })).Should().BeEmpty();
     }
 
+    // ---- rules of keeping
+
+    [ContractFact]
+    public async Task Dropped_trace_leaves_a_marker_that_no_chain_is_written_over()
+    {
+        await using var store = await OpenAsync();
+        await store.WriteAsync([Some.Record("t-1", msg: "found it"), Some.Record("t-1", "1.2", Now.AddDays(-1)), Some.Record("t-2", msg: "found it"), Some.Record(null)], default);
+        await store.WriteChainsAsync(
+        [
+            Chain("t-1", records: 2) with { UndecidedSince = StoreRecords.Micros(Now), Services = ["orders"], ErrorCount = 1, Calls = [Call("t-1", "1.2")] },
+            Chain("t-2") with { Services = ["orders"], ErrorCount = 1, Calls = [Call("t-2", "1.2")] }, Chain("t-3", records: 9) with { UndecidedSince = StoreRecords.Micros(Now) - 5 },
+        ], default);
+        await SettleAsync();
+        (await store.FindUndecidedAsync(StoreRecords.Micros(Now), 10, default)).Should().Equal("t-3");
+        (await store.FindUndecidedAsync(StoreRecords.Micros(Now) + 1, 10, default)).Should().Equal("t-3", "t-1");
+        (await store.FindUndecidedAsync(StoreRecords.Micros(Now) + 1, 1, default)).Should().Equal("t-3");
+
+        (await store.DropTracesAsync(["t-1"], default)).Should().Be(2);
+        (await store.DropTracesAsync(["t-1"], default)).Should().Be(0, "dropping again is harmless");
+
+        await SettleAsync();
+        (await store.GetTraceAsync("t-1", default)).Should().BeEmpty();
+        (await store.GetTraceAsync("t-2", default)).Should().ContainSingle();
+        var marker = (await store.GetChainAsync("t-1", default))!;
+        (marker.Dropped, marker.RecordCount, marker.Calls.Count, marker.UndecidedSince).Should().Be((true, 0, 0, null));
+        (await store.CountAsync(default)).Should().Be(new StoreCounts(2, 2));
+        (await FindAsync(store, new TraceQuery { Text = "found" })).Should().Equal("t-2");
+        (await FindAsync(store, new TraceQuery { Service = "orders", HasErrors = true })).Should().Equal("t-2");
+        (await FindAsync(store, new TraceQuery())).Should().NotContain("t-1");
+        (await store.FindDroppedAsync(["t-1", "t-2", "nobody"], default)).Should().Equal("t-1");
+        (await store.FindUndecidedAsync(long.MaxValue, 10, default)).Should().Equal("t-3");
+        (await store.FindStaleTracesAsync(0, default)).Should().BeEmpty();
+
+        // An instance that does not know of it yet.
+        await store.WriteChainsAsync([Chain("t-1", records: 7) with { Calls = [Call("t-1", "1.9")] }], default);
+        await store.WriteAsync([Some.Record("t-1", "1.3")], default);
+        await SettleAsync();
+        (await store.GetChainAsync("t-1", default))!.Dropped.Should().BeTrue();
+        (await store.FindStaleTracesAsync(0, default)).Should().Equal("t-1");
+        (await store.DropTracesAsync(["t-1"], default)).Should().Be(1);
+        (await store.FindStaleTracesAsync(0, default)).Should().BeEmpty();
+    }
+
     // ---- what a crash left behind
 
     [ContractFact]
@@ -630,7 +673,7 @@ public abstract class TraceStoreContract
         Complete = true,
         Resolved = true,
         LastRecordMicros = StoreRecords.Micros(Now) + 3,
-        Undecided = true,
+        UndecidedSince = StoreRecords.Micros(Now) + 4,
         RowsJson = """[{"rpc_id":"1","service":"gateway"},{"rpc_id":"1.3"}]""",
         RowsTotal = 13,
         Calls =
