@@ -35,6 +35,9 @@ public sealed class IndexerPipeline(
     // When large traces may be built again at the earliest: one that keeps growing would else be read whole every few seconds. Used under _building.
     readonly Dictionary<string, long> _notBefore = [];
 
+    // Used under _building.
+    readonly HopKnowledge _hops = new(options.ChainMaxWait, clock);
+
     public IndexerMetrics Metrics { get; } = new();
 
     /// <summary>How long ago it last did something, be it that it looked for chains to build; zero before the start. While it waits, see <see cref="Stall"/>.</summary>
@@ -336,7 +339,9 @@ public sealed class IndexerPipeline(
 
     ChainDocument DocumentOf(string traceId, IReadOnlyList<IndexedRecord> records)
     {
-        var document = ChainDocuments.From(ChainBuilder.Build(traceId, records, options.Chains));
+        var chain = ChainBuilder.Build(traceId, records, options.Chains);
+        var document = ChainDocuments.From(chain, _hops.Label(chain));
+        _hops.Learn(chain);
         return options.Keep is { } keep && !keep.Keeps(document) ? document with { UndecidedSince = records.Max(record => record.IngestedMicros) } : document;
     }
 

@@ -43,12 +43,6 @@ public sealed class CallChain
     /// <summary>Distinct ids under which it stays unclear which record belongs to which execution.</summary>
     public int AmbiguousCount { get; init; }
 
-    /// <summary>
-    /// Calls whose callee's records are missing although nearly every other chain has them. Needs to be learnt from many chains, so a
-    /// chain alone always says 0.
-    /// </summary>
-    public int LikelyLossCount { get; init; }
-
     /// <summary>Places where the numbering jumps by more than 1,000, or into the range used behind systems that know only W3C.</summary>
     public int IrregularCount { get; init; }
 

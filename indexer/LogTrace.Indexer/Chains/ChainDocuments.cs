@@ -22,7 +22,9 @@ public static class ChainDocuments
 
     const int MaxMessageLength = 100;
 
-    public static ChainDocument From(CallChain chain) => new()
+    /// <param name="chain">The chain.</param>
+    /// <param name="labels">What other chains say about its nodes, see <see cref="HopKnowledge"/>; null for nothing.</param>
+    public static ChainDocument From(CallChain chain, IReadOnlyDictionary<ChainNode, HopLabel>? labels = null) => new()
     {
         TraceId = chain.TraceId,
         StartMicros = chain.StartMicros,
@@ -38,7 +40,7 @@ public static class ChainDocuments
         PlaceholderCount = chain.PlaceholderCount,
         GapCount = chain.GapCount,
         CalleeOnlyCount = chain.CalleeOnlyCount,
-        LikelyLossCount = chain.LikelyLossCount,
+        LikelyLossCount = labels?.Values.Count(label => label == HopLabel.CalleeMissing) ?? 0,
         AmbiguousCount = chain.AmbiguousCount,
         ErrorCount = chain.ErrorCount,
         AlarmCount = chain.AlarmCount,
@@ -48,20 +50,20 @@ public static class ChainDocuments
         Complete = chain.Complete,
         Resolved = chain.Resolved,
         LastRecordMicros = chain.LastRecordMicros,
-        RowsJson = Rows(chain),
+        RowsJson = Rows(chain, labels: labels),
         RowsTotal = chain.RowCount,
-        Calls = [.. chain.Nodes.Where(CrossesProcesses).Select(node => CallOf(chain, node))],
+        Calls = [.. chain.Nodes.Where(CrossesProcesses).Select(node => CallOf(chain, node, LabelOf(labels, node)))],
     };
 
     /// <summary>
     /// The rows of the waterfall as a JSON array in drawing order, the first <paramref name="maxRows"/>. A row for a node:
     /// <c>rpc_id, execution, depth, kind, service, target</c> (what was called), <c>name, action</c> (bounded), <c>code, start_us,
-    /// duration_us, error, placeholder, foreign, callee_only, callee_missing, ambiguous, irregular, events</c> (how many), <c>logs</c> (log lines:
+    /// duration_us, error, placeholder, foreign, callee_only, callee_missing, never_recorded, ambiguous, irregular, events</c> (how many), <c>logs</c> (log lines:
     /// <c>at_us, name, msg</c>, bounded; left out where there are none), <c>caller</c> and <c>callee</c>
     /// (<c>service, start_us, duration_us</c>, or null where that side has no record). A row for missing numbers: <c>gap</c> (<c>1.5..1.9</c>),
     /// <c>depth</c> and <c>service</c> of what is missing, and <c>count</c>. Flags that are false are left out.
     /// </summary>
-    public static string Rows(CallChain chain, int maxRows = MaxRows)
+    public static string Rows(CallChain chain, int maxRows = MaxRows, IReadOnlyDictionary<ChainNode, HopLabel>? labels = null)
     {
         var buffer = new ArrayBufferWriter<byte>(4096);
         using (var json = new Utf8JsonWriter(buffer))
@@ -70,7 +72,7 @@ public static class ChainDocuments
             json.WriteStartArray();
             foreach (var row in chain.Rows().Take(maxRows))
             {
-                if (row.Node is { } node) WriteNode(json, node, ref logs);
+                if (row.Node is { } node) WriteNode(json, node, LabelOf(labels, node), ref logs);
                 else WriteGap(json, row.Gap);
             }
 
@@ -80,7 +82,7 @@ public static class ChainDocuments
         return Encoding.UTF8.GetString(buffer.WrittenSpan);
     }
 
-    static void WriteNode(Utf8JsonWriter json, ChainNode node, ref int logs)
+    static void WriteNode(Utf8JsonWriter json, ChainNode node, HopLabel? label, ref int logs)
     {
         json.WriteStartObject();
         json.WriteString("rpc_id"u8, node.IdText);
@@ -98,7 +100,8 @@ public static class ChainDocuments
         WriteFlag(json, "placeholder"u8, node.IsPlaceholder);
         WriteFlag(json, "foreign"u8, node.IsForeign);
         WriteFlag(json, "callee_only"u8, node.IsCalleeOnly);
-        WriteFlag(json, "callee_missing"u8, node.IsCalleeMissing);
+        WriteFlag(json, "callee_missing"u8, node.IsCalleeMissing || label == HopLabel.CalleeMissing);
+        WriteFlag(json, "never_recorded"u8, label == HopLabel.NeverRecorded);
         WriteFlag(json, "ambiguous"u8, node.IsAmbiguous);
         WriteFlag(json, "irregular"u8, node.IsIrregular);
         json.WriteNumber("events"u8, node.Events.Count);
@@ -158,7 +161,9 @@ public static class ChainDocuments
     /// <summary>Not a branch within a service, and not mere log lines.</summary>
     static bool CrossesProcesses(ChainNode node) => !node.IsFork && !node.IsEventsOnly;
 
-    static CallDocument CallOf(CallChain chain, ChainNode node) => new()
+    static HopLabel? LabelOf(IReadOnlyDictionary<ChainNode, HopLabel>? labels, ChainNode node) => labels is not null && labels.TryGetValue(node, out var label) ? label : null;
+
+    static CallDocument CallOf(CallChain chain, ChainNode node, HopLabel? label) => new()
     {
         Id = CallId(chain.TraceId, node),
         TraceId = chain.TraceId,
@@ -178,9 +183,10 @@ public static class ChainDocuments
         IsError = node.IsError,
         LossState =
             node.IsForeign ? "foreign"
-            : node.IsPlaceholder ? (node.IsSampled ? "none" : "placeholder")
+            : node.IsPlaceholder ? (node.IsSampled ? "none" : label == HopLabel.NeverRecorded ? "never_recorded" : "placeholder")
             : node.IsCalleeOnly ? (node.IsSampled ? "none" : "callee_only")
             : node.IsIrregular && node.Caller is null ? "irregular"
+            : label == HopLabel.CalleeMissing ? "callee_missing"
             : "none",
         GapCount = node.GapCount,
         // Who handled the call above is the caller here: so a host is known also of calls whose own record is lost.

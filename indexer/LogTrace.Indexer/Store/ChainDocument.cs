@@ -84,14 +84,17 @@ public sealed record CallDocument
     public long? NetworkMicros { get; init; }
     public bool IsError { get; init; }
 
-    /// <summary>none, placeholder, callee_only, foreign or irregular.</summary>
+    /// <summary>
+    /// none, placeholder, callee_only, foreign, irregular; and by what other chains teach: never_recorded (a placeholder where hardly any chain has a record) and
+    /// callee_missing (a call without its callee's records where nearly all have them).
+    /// </summary>
     public string LossState { get; init; } = "none";
 
     /// <summary>Missing numbers in the callee's scope.</summary>
     public long GapCount { get; init; }
 
-    /// <summary>What of the chain's known loss is this call's: itself, if it or its caller's record is missing, and the gaps in its scope.</summary>
-    public long LostCount => GapCount + (LossState is "placeholder" or "callee_only" ? 1 : 0);
+    /// <summary>What of the chain's loss is this call's: itself, if it, its caller's record or (likely) its callee's is missing, and the gaps in its scope. A hop that is never recorded is no loss.</summary>
+    public long LostCount => GapCount + (LossState is "placeholder" or "callee_only" or "callee_missing" ? 1 : 0);
 
     public string? CallerHost { get; init; }
     public string? CalleeHost { get; init; }
