@@ -25,7 +25,13 @@ sealed class Payment
         await using var connection = await database.OpenAsync(cancellationToken);
         await using (var select = connection.Command("select count(*) from payments where id = $order", ("$order", request.Order)))
             if ((long)(await select.ExecuteScalarAsync(cancellationToken))! > 0) return Results.Ok();
-        if (faults.PaymentCrashes(request.Reference)) throw new InvalidOperationException($"The bank's answer for order {request.Order} has no amount.");
+        if (faults.PaymentCrashes(request.Reference))
+        {
+            // An alarm: money may be gone, so somebody has to look.
+            logger.LogCritical("The bank answered without an amount for order {Order}", request.Order);
+            throw new InvalidOperationException($"The bank's answer for order {request.Order} has no amount.");
+        }
+
         if (faults.CardIsDeclined(request.Reference))
         {
             logger.LogWarning("The card for order {Order} was declined", request.Order);
