@@ -5,6 +5,7 @@ using LogTrace.Benchmarks;
 using LogTrace.Benchmarks.Accuracy;
 using LogTrace.Benchmarks.Chains;
 using LogTrace.Benchmarks.Children;
+using LogTrace.Benchmarks.Index;
 using LogTrace.Benchmarks.Logger;
 using LogTrace.Benchmarks.Overhead;
 using LogTrace.Benchmarks.Shipper;
@@ -91,7 +92,17 @@ accuracy.SetAction(parse =>
     return Keep(parse, report, "accuracy");
 });
 
-var root = new Command("bench", "LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { new HelpOption(), logger, overhead, ship, chain, accuracy };
+var records = new Option<long[]>("--sizes") { Description = "Records at which searches are timed (default 100,000 1,000,000 10,000,000; the last takes 15 GB of disk).", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [100_000, 1_000_000, 10_000_000] };
+var index = new Command("index", "The embedded store: lines/s with chains against sqlite3's own import, searches as it grows to millions of records, bytes a record.") { quick, results, records };
+index.SetAction(async (parse, _) =>
+{
+    var isQuick = parse.GetValue(quick);
+    var report = new Report("Index");
+    await IndexBenchmark.RunAsync([.. parse.GetValue(records)!.Where(size => !isQuick || size <= 100_000)], isQuick ? 200 : 2_000, report);
+    return Keep(parse, report, "index");
+});
+
+var root = new Command("bench", "LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { new HelpOption(), logger, overhead, ship, chain, accuracy, index };
 return await root.Parse(args).InvokeAsync();
 
 int Keep(ParseResult parse, Report report, string name)

@@ -600,7 +600,13 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
             {
                 var key = KeyOf(traceId);
                 if (day.Prepare("DELETE FROM traces WHERE trace_key = ?1 AND trace_id = ?2").Bind(key).Bind(traceId).Run() == 0) continue;
-                day.Prepare("DELETE FROM texts WHERE rowid IN (SELECT id FROM records WHERE trace_key = ?1 AND trace_id = ?2)").Bind(key).Bind(traceId).Run();
+                var rows = day.Prepare("SELECT id, line FROM records WHERE trace_key = ?1 AND trace_id = ?2").Bind(key).Bind(traceId);
+                while (rows.Step())
+                {
+                    if (RecordCodec.TryRead(rows.Bytes(1), out var record, out _) && record.Utf8(RecordField.Msg) is { IsEmpty: false } msg)
+                        day.Prepare("INSERT INTO texts (texts, rowid, msg) VALUES ('delete', ?1, ?2)").Bind(rows.Int64(0)).BindText(msg).Run();
+                }
+
                 removed += day.Prepare("DELETE FROM records WHERE trace_key = ?1 AND trace_id = ?2").Bind(key).Bind(traceId).Run();
             }
 
@@ -778,6 +784,8 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
         day.Execute("""
             ALTER TABLE chains ADD COLUMN undecided INTEGER NOT NULL DEFAULT 0;
             ALTER TABLE chains ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
+            DROP INDEX chains_by_start;
+            CREATE INDEX chains_by_start ON chains (start_us, dropped, entry_action, duration_us);
             CREATE INDEX chains_to_decide ON chains (undecided) WHERE undecided > 0;
             CREATE INDEX chains_dropped ON chains (trace_key) WHERE dropped = 1;
             CREATE INDEX chains_with_errors ON chains (start_us) WHERE error_count > 0;
@@ -785,7 +793,7 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
             CREATE TABLE chain_services (service TEXT NOT NULL, began_us INTEGER NOT NULL, chain INTEGER NOT NULL REFERENCES chains (id), failed INTEGER NOT NULL,
                 PRIMARY KEY (service, began_us, chain)) WITHOUT ROWID;
             CREATE INDEX chain_services_failed ON chain_services (service, began_us) WHERE failed = 1;
-            CREATE VIRTUAL TABLE texts USING fts5 (msg, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 0');
+            CREATE VIRTUAL TABLE texts USING fts5 (msg, content = '', tokenize = 'unicode61 remove_diacritics 0');
             INSERT OR IGNORE INTO chain_services (service, began_us, chain, failed) SELECT j.value, c.start_us, c.id, c.error_count > 0 FROM chains c, json_each(c.services) j;
             """);
         var rows = day.Prepare("SELECT id, line FROM records");

@@ -47,8 +47,9 @@ CREATE TABLE records (
 -- Identity and access by trace in one index: the same record_id means the same line, hence the same trace.
 CREATE UNIQUE INDEX records_by_trace ON records (trace_key, record_id);
 
--- The words of msg, by the record's id. The text itself is in the line.
-CREATE VIRTUAL TABLE texts USING fts5 (msg, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 0');
+-- The words of msg, by the record's id. The text itself is in the line. (contentless_delete would spare telling it again when a record goes,
+-- but needs SQLite 3.43, and these files are to be read by older programs, too.)
+CREATE VIRTUAL TABLE texts USING fts5 (msg, content = '', tokenize = 'unicode61 remove_diacritics 0');
 
 -- What FindStaleTraces compares with the chains, kept with every write so that it never counts records.
 CREATE TABLE traces (
@@ -101,7 +102,8 @@ CREATE TABLE chains (
 );
 
 CREATE UNIQUE INDEX chains_by_trace ON chains (trace_key, trace_id);
-CREATE INDEX chains_by_start ON chains (start_us);
+-- With what is asked for most, so that a search that goes through all chains does not touch their rows, which are wide.
+CREATE INDEX chains_by_start ON chains (start_us, dropped, entry_action, duration_us);
 CREATE INDEX chains_with_errors ON chains (start_us) WHERE error_count > 0;
 CREATE INDEX chains_by_user ON chains (uid, start_us) WHERE uid IS NOT NULL;
 CREATE INDEX chains_to_decide ON chains (undecided) WHERE undecided > 0;

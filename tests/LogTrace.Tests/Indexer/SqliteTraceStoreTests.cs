@@ -197,6 +197,7 @@ public sealed class SqliteTraceStoreTests : TraceStoreContract, IDisposable
             connection.Open();
             using var command = connection.CreateCommand();
             command.CommandText = """
+                DROP INDEX chains_by_start; CREATE INDEX chains_by_start ON chains (start_us);
                 DROP TABLE texts; DROP TABLE chain_services; DROP INDEX chains_with_errors; DROP INDEX chains_by_user; DROP INDEX chains_to_decide; DROP INDEX chains_dropped;
                 ALTER TABLE chains DROP COLUMN undecided; ALTER TABLE chains DROP COLUMN dropped; PRAGMA user_version = 1;
                 """;
