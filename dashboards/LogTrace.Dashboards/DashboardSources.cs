@@ -76,9 +76,62 @@ public sealed partial class DashboardSources
         {
             ["title"] = Copy(source, "title"),
             ["timeFieldName"] = Copy(source, "timeField"),
-            ["fields"] = "[]", // the products fill it from the indices
+            ["fields"] = SavedObjectFormat.Text(Fields(_theme["indices"]![name]!.GetValue<string>())),
             ["fieldFormatMap"] = SavedObjectFormat.Text(formats),
         });
+    }
+
+    /// <summary>
+    /// What Kibana 7.10 and OpenSearch Dashboards want to know of each field; newer ones look themselves. Left empty they would ask the indices when the first user opens a panel, and save the
+    /// answer together with that user's address of Kibana in every format, so that links would lead all others there.
+    /// </summary>
+    JsonArray Fields(string indices)
+    {
+        var template = Directory.EnumerateFiles(Path.Combine(_folder, "../indexer/LogTrace.Indexer/Store"), "index-template-*.json").Order(StringComparer.Ordinal)
+            .Select(file => JsonNode.Parse(File.ReadAllText(file))!).FirstOrDefault(template => template["index_patterns"]![0]!.GetValue<string>() == indices)
+            ?? throw new InvalidDataException($"theme.json: no index template is for {indices}.");
+        var fields = new JsonArray(
+            Field("_id", "string", "_id", true, true, false), Field("_index", "string", "_index", true, true, false), Field("_score", "number", null, false, false, false),
+            Field("_source", "_source", "_source", false, false, false), Field("_type", "string", "_type", true, true, false));
+        foreach (var (name, field) in template["template"]!["mappings"]!["properties"]!.AsObject())
+        {
+            AddField(name, field!, null);
+            foreach (var (sub, inner) in field!["fields"]?.AsObject() ?? []) AddField($"{name}.{sub}", inner!, name);
+        }
+
+        return fields;
+
+        void AddField(string name, JsonNode field, string? parent)
+        {
+            var type = field["type"]!.GetValue<string>();
+            // What is not indexed is not a field to them.
+            if (type == "object") return;
+            var isColumn = type != "text" && field["doc_values"]?.GetValue<bool>() != false;
+            var known = type switch
+            {
+                "keyword" or "text" => "string",
+                "date" or "date_nanos" => "date",
+                "boolean" => "boolean",
+                "ip" => "ip",
+                "long" or "integer" or "short" or "double" or "float" or "scaled_float" => "number",
+                _ => throw new InvalidDataException($"the index template of {indices}: {name} is a {type}, of which DashboardSources does not know what Kibana calls it."),
+            };
+            var said = Field(name, known, type, field["index"]?.GetValue<bool>() != false, isColumn, isColumn);
+            if (parent is not null) said["subType"] = new JsonObject { ["multi"] = new JsonObject { ["parent"] = parent } };
+            fields.Add(said);
+        }
+
+        static JsonObject Field(string name, string type, string? storeType, bool searchable, bool aggregatable, bool docValues) => new()
+        {
+            ["count"] = 0,
+            ["name"] = name,
+            ["type"] = type,
+            ["esTypes"] = storeType is null ? new JsonArray() : new JsonArray(storeType),
+            ["scripted"] = false,
+            ["searchable"] = searchable,
+            ["aggregatable"] = aggregatable,
+            ["readFromDocValues"] = docValues,
+        };
     }
 
     JsonObject Search(string name, Flavour flavour)

@@ -109,7 +109,7 @@ sealed class SavedObjects
         {
             // A newer server writes some members in its own way. Its data views keep a list of fields that it fills by itself.
             if (type == "index-pattern" && name == "fields") continue;
-            if (isMigrated ? !IsKept(type, name, value, there[name], there) : !IsSame(value, there[name])) return $"{name} is another";
+            if (type == "index-pattern" && name == "fieldFormatMap" ? !IsSameFormats(value, there[name]) : isMigrated ? !IsKept(type, name, value, there[name], there) : !IsSame(value, there[name])) return $"{name} is another";
         }
 
         if (isMigrated) return null;
@@ -121,12 +121,20 @@ sealed class SavedObjects
     static bool IsKept(string type, string name, JsonNode? ours, JsonNode? theirs, JsonObject there) => (type, name) switch
     {
         (_, "title" or "description") => IsSame(ours, theirs),
-        ("index-pattern", "timeFieldName" or "fieldFormatMap") => IsSame(ours, theirs),
+        ("index-pattern", "timeFieldName") => IsSame(ours, theirs),
         ("search", "columns") when there.ContainsKey("columns") => IsSame(ours, theirs),
         ("visualization", "visState") => Inside(ours) is { } our && Inside(theirs) is { } their && IsSame(our["type"], their["type"])
             && new[] { "spec", "markdown" }.All(text => our["params"]?[text] is not { } wanted || IsSame(wanted, their["params"]?[text])),
         _ => true,
     };
+
+    /// <summary>Kibana 7.10 saves a data view again when it first asks for its fields, and then leaves out of the formats what is its default and puts the address in by which it was opened.</summary>
+    static bool IsSameFormats(JsonNode? ours, JsonNode? theirs) =>
+        Inside(ours) is JsonObject wanted && Inside(theirs) is JsonObject there && wanted.Count == there.Count && wanted.All(format =>
+            there[format.Key] is { } other && IsSame(format.Value?["id"], other["id"])
+            && format.Value?["params"] is var our && other["params"] is var their
+            && (our as JsonObject ?? []).All(parameter => their?[parameter.Key] is not { } set || IsSame(parameter.Value, set))
+            && (their as JsonObject ?? []).All(parameter => parameter.Key == "parsedUrl" || our?[parameter.Key] is not null));
 
     /// <summary>Texts that hold JSON are compared by what they hold.</summary>
     static bool IsSame(JsonNode? one, JsonNode? other)

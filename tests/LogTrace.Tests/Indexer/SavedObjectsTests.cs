@@ -10,7 +10,7 @@ public sealed class SavedObjectsTests
 {
     /// <summary>A data view, two visualizations, a search and a dashboard, at the versions that all servers take.</summary>
     internal const string Some = """
-        {"id":"logtrace-view","type":"index-pattern","attributes":{"title":"logtrace-records-*","timeFieldName":"@timestamp","fields":"[]","fieldFormatMap":"{\"trace_id\":{\"id\":\"url\",\"params\":{\"urlTemplate\":\"dashboards#/view/logtrace-dash?_a=(query:'trace_id:%22{{value}}%22',index:%22logtrace-view%22)\"}}}"},"references":[],"migrationVersion":{"index-pattern":"7.6.0"}}
+        {"id":"logtrace-view","type":"index-pattern","attributes":{"title":"logtrace-records-*","timeFieldName":"@timestamp","fields":"[]","fieldFormatMap":"{\"trace_id\":{\"id\":\"url\",\"params\":{\"urlTemplate\":\"dashboards#/view/logtrace-dash?_a=(query:'trace_id:%22{{value}}%22',index:%22logtrace-view%22)\",\"openLinkInCurrentTab\":true}}}"},"references":[],"migrationVersion":{"index-pattern":"7.6.0"}}
         {"id":"logtrace-guide","type":"visualization","attributes":{"title":"Guide","description":"","visState":"{\"type\":\"markdown\",\"params\":{\"markdown\":\"all\\nlogtrace-dash [here](#/view/logtrace-dash), not logtrace-dash-board\"},\"aggs\":[]}","uiStateJSON":"{}","version":1,"kibanaSavedObjectMeta":{"searchSourceJSON":"{}"}},"references":[],"migrationVersion":{"visualization":"7.10.0"}}
         {"id":"logtrace-graph","type":"visualization","attributes":{"title":"Graph","description":"","visState":"{\"type\":\"vega\",\"params\":{\"spec\":\"{ data: {url: {index: 'logtrace-calls-*'}} }\"},\"aggs\":[]}","uiStateJSON":"{}","version":1,"kibanaSavedObjectMeta":{"searchSourceJSON":"{}"}},"references":[],"migrationVersion":{"visualization":"7.10.0"}}
         {"id":"logtrace-search","type":"search","attributes":{"title":"Records","description":"","hits":0,"columns":["name","msg"],"sort":[["@timestamp","desc"]],"version":1,"kibanaSavedObjectMeta":{"searchSourceJSON":"{\"indexRefName\":\"kibanaSavedObjectMeta.searchSourceJSON.index\"}"}},"references":[{"name":"kibanaSavedObjectMeta.searchSourceJSON.index","type":"index-pattern","id":"logtrace-view"}],"migrationVersion":{"search":"7.9.3"}}
@@ -69,6 +69,10 @@ public sealed class SavedObjectsTests
         var there = Lines(objects);
         Of(there, "logtrace-view")["attributes"]!["fields"] = "[{\"name\":\"msg\",\"count\":3}]";
         Of(there, "logtrace-view")["attributes"]!["fieldAttrs"] = "{}";
+        var formats = JsonNode.Parse(Of(there, "logtrace-view")["attributes"]!["fieldFormatMap"]!.ToString())!;
+        formats["trace_id"]!["params"]!["parsedUrl"] = new JsonObject { ["origin"] = "http://127.0.0.1:5601", ["pathname"] = "/app/dashboards", ["basePath"] = "" };
+        formats["trace_id"]!["params"]!.AsObject().Remove("openLinkInCurrentTab");
+        Of(there, "logtrace-view")["attributes"]!["fieldFormatMap"] = formats.ToJsonString();
 
         objects.Differences(there).Should().BeEmpty();
     }
@@ -76,6 +80,8 @@ public sealed class SavedObjectsTests
     public static TheoryData<string, string, Action<JsonObject>> Changes() => new()
     {
         { "logtrace-view", "fieldFormatMap", it => it["attributes"]!["fieldFormatMap"] = "{}" },
+        { "logtrace-view", "fieldFormatMap", it => it["attributes"]!["fieldFormatMap"] = it["attributes"]!["fieldFormatMap"]!.ToString().Replace("view/logtrace-dash", "view/mine") },
+        { "logtrace-view", "fieldFormatMap", it => it["attributes"]!["fieldFormatMap"] = it["attributes"]!["fieldFormatMap"]!.ToString().Replace("\"openLinkInCurrentTab\":true", "\"width\":3") },
         { "logtrace-guide", "visState", it => it["attributes"]!["visState"] = it["attributes"]!["visState"]!.ToString().Replace("here", "there") },
         { "logtrace-graph", "visState", it => it["attributes"]!["visState"] = it["attributes"]!["visState"]!.ToString().Replace("calls", "chains") },
         { "logtrace-search", "columns", it => it["attributes"]!["columns"] = new JsonArray("name") },
