@@ -28,7 +28,10 @@ static class ChainCommand
             var records = await store.GetTraceAsync(id, stop);
             if (records.Count == 0)
             {
-                Console.Error.WriteLine($"No record of trace '{ChainText.Visible(id)}' is in the store.");
+                var wasDropped = await store.GetChainAsync(id, stop) is { Dropped: true };
+                Console.Error.WriteLine(wasDropped
+                    ? $"Trace '{ChainText.Visible(id)}' was not kept: none of the rules in Indexer:Keep spoke for it, so its records were deleted."
+                    : $"No record of trace '{ChainText.Visible(id)}' is in the store.");
                 return 1;
             }
 

@@ -267,6 +267,12 @@ public static class ViewerEndpoints
         var records = await store.GetTraceAsync(traceId, context.RequestAborted);
         if (records.Count == 0)
         {
+            if (await store.GetChainAsync(traceId, context.RequestAborted) is { Dropped: true })
+            {
+                await SendErrorAsync(context, StatusCodes.Status410Gone, $"Trace {traceId} was not kept: none of the rules in Indexer:Keep spoke for it, so its records were deleted.");
+                return;
+            }
+
             await SendErrorAsync(context, StatusCodes.Status404NotFound, $"No record of trace {traceId} is stored. Records appear here within seconds of being logged; old days are deleted.");
             return;
         }

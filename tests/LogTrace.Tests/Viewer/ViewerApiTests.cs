@@ -135,6 +135,15 @@ public sealed class ViewerApiTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Trace_that_was_not_kept_is_said_to_be_so_and_is_in_no_list()
+    {
+        await _site.Store.DropTracesAsync(["checkout-lost"], default);
+
+        (await JsonAsync("/api/chains/checkout-lost", HttpStatusCode.Gone)).GetProperty("error").GetString().Should().Contain("Indexer:Keep");
+        Ids(await JsonAsync("/api/chains")).Should().NotContain("checkout-lost").And.Contain("checkout-whole");
+    }
+
+    [Fact]
     public async Task Status_counts_what_is_stored()
     {
         var status = await JsonAsync("/api/status");
