@@ -17,20 +17,23 @@ namespace LogTrace.Indexer;
 public sealed class IndexerPipeline(
     IRecordReader reader, ITraceStore store, DeadLetterFile deadLetter, IndexerOptions options, TimeProvider? clock = null, ILogger? logger = null)
 {
-    const int TracesPerRead = 50, UndecidedPerRead = 1_000, ChainsPerWrite = 200, RowBytesPerWrite = 4 << 20, LargeTrace = 2_000;
+    const int TracesPerRead = 50, UndecidedPerRead = 1_000, ChainsPerWrite = 500, RowBytesPerWrite = 4 << 20;
 
     readonly TimeProvider _clock = clock ?? TimeProvider.System;
     readonly ILogger _logger = logger ?? NullLogger.Instance;
-    readonly Lock _openLock = new();
-    readonly Dictionary<string, OpenTrace> _open = [];
+    // While reading is behind, what has not been read yet may hold the rest of a trace that looks quiet; lines of one trace lie closer together than this.
+    const int BatchesApart = 8;
+
+    readonly OpenTraces _open = new();
+    volatile bool _isBehind = true;
     readonly SemaphoreSlim _building = new(1, 1);
+
+    // While the store looks for traces without their chain: those that got one meanwhile. Used under _building.
+    volatile HashSet<string>? _builtSinceCheck;
     readonly TaskCompletionSource _startChecked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     long _lastIngested;
     long _lastTurn;
     volatile bool _isOpen;
-
-    // A trace with records that its chain document does not have yet; times by the clock's timestamp.
-    readonly record struct OpenTrace(long First, long Last);
 
     // When large traces may be built again at the earliest: one that keeps growing would else be read whole every few seconds. Used under _building.
     readonly Dictionary<string, long> _notBefore = [];
@@ -65,7 +68,7 @@ public sealed class IndexerPipeline(
             Turned();
             await WithStoreAsync(token => store.OpenAsync(token), kill.Token);
             _isOpen = true;
-            var chains = BuildChainsAsync(readingEnded.Token, chainsFailed, kill.Token);
+            var chains = KeepChainsAsync(readingEnded.Token, chainsFailed, kill.Token);
             try
             {
                 await ReadAllAsync(chainsFailed.Token, kill.Token);
@@ -99,40 +102,72 @@ public sealed class IndexerPipeline(
     public async Task FlushChainsAsync(CancellationToken cancellationToken)
     {
         await _startChecked.Task.WaitAsync(cancellationToken);
-        await BuildOpenAsync(static (_, _) => true, cancellationToken);
+        await BuildOpenAsync(static _ => true, cancellationToken);
     }
 
     // ---- records
 
     async Task ReadAllAsync(CancellationToken stop, CancellationToken kill)
     {
-        while (!stop.IsCancellationRequested)
+        // While the store takes one batch the next is decoded; each is committed after those before it.
+        var inHand = new Queue<Task>();
+        var last = Task.CompletedTask;
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        try
         {
-            RecordBatch? batch;
+            while (!end.IsCancellationRequested)
+            {
+                while (inHand.Count >= options.BatchesInHand || inHand.TryPeek(out var first) && first.IsCompleted) await inHand.Dequeue();
+                RecordBatch? batch;
+                try
+                {
+                    var reading = WithTransportAsync(reader.ReadAsync, end.Token);
+                    if (inHand.Count > 0) await Task.WhenAny(reading, Task.WhenAll(inHand));
+                    _isBehind = reading.IsCompleted;
+                    batch = await reading;
+                }
+                catch (OperationCanceledException) when (end.IsCancellationRequested)
+                {
+                    break;
+                }
+
+                if (batch is null) break;
+                Turned();
+                inHand.Enqueue(last = TakeOrEndAsync(batch, last));
+            }
+        }
+        finally
+        {
+            // All of them, also those behind one that failed: the store is closed after this.
+            await Task.WhenAll(inHand);
+        }
+
+        async Task TakeOrEndAsync(RecordBatch batch, Task before)
+        {
             try
             {
-                batch = await WithTransportAsync(reader.ReadAsync, stop);
+                await TakeAsync(batch, before, kill);
             }
-            catch (OperationCanceledException) when (stop.IsCancellationRequested)
+            catch
             {
-                return;
+                // Whatever it was: it reaches the caller as soon as nothing more is waited for.
+                await end.CancelAsync();
+                throw;
             }
-
-            if (batch is null) return;
-            Turned();
-            using (batch) await TakeAsync(batch, kill);
         }
     }
 
-    async Task TakeAsync(RecordBatch batch, CancellationToken kill)
+    async Task TakeAsync(RecordBatch batch, Task before, CancellationToken kill)
     {
+        using var mine = batch;
         var ingested = NextIngestedMicros();
         var records = new List<IndexedRecord>(batch.Count);
         var lines = new List<BatchLine>(batch.Count);
         var setAside = 0;
         foreach (var line in batch.Lines)
         {
-            var bytes = batch.Memory(line);
+            // A copy of its own: the record stays until its chain is built, the batch's memory goes back.
+            ReadOnlyMemory<byte> bytes = batch.Span(line).ToArray();
             string? problem = null;
             var content = line.Source.IsOfAnotherShipper ? Envelope.LineOf(bytes, out problem) : bytes;
             if (RecordCodec.TryRead(content, out var record, out var reason))
@@ -166,10 +201,13 @@ public sealed class IndexerPipeline(
         if (setAside > 0) await WithDeadLetterAsync(deadLetter.Flush, kill);
 
         // Before the commit: a chain that is missing after a crash is found by the check, one that nobody remembers is not needed sooner.
-        Touch(records);
+        if (result.Refused.Count > 0) records.RemoveAll(result.Refused.Select(refused => refused.Record).ToHashSet().Contains);
+        _open.Add(records, result.Duplicates == 0, _clock.GetTimestamp());
+        Metrics.OpenTraces = _open.Count;
+        await before;
         await WithTransportAsync(async token => { await reader.CommitAsync(batch, token); return true; }, kill);
         Metrics.AddBatch(batch.Count, result.Stored, result.Duplicates, setAside, dropped);
-        if (Metrics.OpenTraces > options.MaxOpenTraces) await BuildOldestAsync(kill);
+        if (Metrics.OpenTraces > options.MaxOpenTraces || _open.Bytes > options.MaxOpenBytes) await BuildQuietestAsync(kill);
     }
 
     /// <summary>Takes out what belongs to chains that the rules have decided against; gives its number.</summary>
@@ -178,8 +216,7 @@ public sealed class IndexerPipeline(
         if (options.Keep is null) return 0;
 
         // What has just been written to is looked at again when its chain is built.
-        HashSet<string> unknown;
-        lock (_openLock) unknown = records.Select(record => record.Record.TraceId).OfType<string>().Where(traceId => !_open.ContainsKey(traceId)).ToHashSet(StringComparer.Ordinal);
+        var unknown = records.Select(record => record.Record.TraceId).OfType<string>().Where(traceId => !_open.Contains(traceId)).ToHashSet(StringComparer.Ordinal);
         if (unknown.Count == 0) return 0;
         var gone = await WithStoreAsync(token => store.FindDroppedAsync(unknown, token), kill);
         if (gone.Count == 0) return 0;
@@ -203,66 +240,63 @@ public sealed class IndexerPipeline(
         Metrics.AddReason(reason);
     }
 
-    // Never goes back within a run, whatever the system's clock does.
-    long NextIngestedMicros() => _lastIngested = Math.Max(_lastIngested, NowMicros());
+    // Never goes back within a run, whatever the system's clock does, and no two batches share one: it tells whose a record in the store is.
+    long NextIngestedMicros() => _lastIngested = Math.Max(_lastIngested + 1, NowMicros());
 
     long NowMicros() => (_clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks / 10;
 
     // ---- chains
 
-    void Touch(List<IndexedRecord> records)
+    async Task KeepChainsAsync(CancellationToken readingEnded, CancellationTokenSource failed, CancellationToken kill)
     {
-        var now = _clock.GetTimestamp();
-        lock (_openLock)
-        {
-            foreach (var record in records)
-                if (record.Record.TraceId is { } traceId)
-                    _open[traceId] = _open.TryGetValue(traceId, out var known) ? known with { Last = now } : new OpenTrace(now, now);
-            Metrics.OpenTraces = _open.Count;
-        }
-    }
+        var since = ReadWatermark();
+        long? lastDecision = null;
 
-    async Task BuildChainsAsync(CancellationToken readingEnded, CancellationTokenSource failed, CancellationToken kill)
-    {
-        try
+        // Side by side: to look for what is left takes a while where much is stored, and what passes must not wait for it.
+        await Task.WhenAll(RepeatAsync(TimeSpan.FromMilliseconds(Math.Clamp(options.ChainQuiet.TotalMilliseconds / 4, 5, 250)), BuildDueAsync), RepeatAsync(options.StaleCheckEvery, CheckAsync));
+
+        async Task BuildDueAsync()
         {
-            var since = ReadWatermark();
-            long? lastCheck = null, lastDecision = null;
-            using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(Math.Clamp(options.ChainQuiet.TotalMilliseconds / 4, 5, 250)), _clock);
-            do
+            await BuildOpenAsync(IsDue, kill);
+            if (options.Keep is { } keep && (lastDecision is null || _clock.GetElapsedTime(lastDecision.Value) >= DecideEvery(keep)))
             {
-                if (lastCheck is null || _clock.GetElapsedTime(lastCheck.Value) >= options.StaleCheckEvery)
-                {
-                    since = await CheckStaleAsync(since, kill);
-                    _startChecked.TrySetResult();
-                    lastCheck = _clock.GetTimestamp();
-                }
-
-                await BuildOpenAsync(IsDue, kill);
-                if (options.Keep is { } keep && (lastDecision is null || _clock.GetElapsedTime(lastDecision.Value) >= DecideEvery(keep)))
-                {
-                    await DecideAsync(keep, kill);
-                    lastDecision = _clock.GetTimestamp();
-                }
-
-                Turned();
+                await DecideAsync(keep, kill);
+                lastDecision = _clock.GetTimestamp();
             }
-            while (await timer.WaitForNextTickAsync(readingEnded));
+
+            Turned();
         }
-        catch (OperationCanceledException) when (readingEnded.IsCancellationRequested || kill.IsCancellationRequested)
+
+        async Task CheckAsync()
         {
-            // The end of the run; what is open is written by whoever ended it.
+            since = await CheckStaleAsync(since, kill);
+            _startChecked.TrySetResult();
         }
-        catch
+
+        async Task RepeatAsync(TimeSpan every, Func<Task> work)
         {
-            // Whatever it was: without chains nobody sees what is read, so reading ends too, and the exception reaches the caller of RunAsync.
-            await failed.CancelAsync();
-            throw;
+            try
+            {
+                using var timer = new PeriodicTimer(every, _clock);
+                do await work();
+                while (await timer.WaitForNextTickAsync(readingEnded));
+            }
+            catch (OperationCanceledException) when (readingEnded.IsCancellationRequested || kill.IsCancellationRequested)
+            {
+                // The end of the run; what is open is written by whoever ended it.
+            }
+            catch
+            {
+                // Whatever it was: without chains nobody sees what is read, so reading ends too, and the exception reaches the caller of RunAsync.
+                await failed.CancelAsync();
+                throw;
+            }
         }
     }
 
-    bool IsDue(string traceId, OpenTrace trace) =>
-        _clock.GetTimestamp() >= _notBefore.GetValueOrDefault(traceId, long.MinValue) &&
+    bool IsDue(OpenTrace trace) =>
+        _clock.GetTimestamp() >= _notBefore.GetValueOrDefault(trace.TraceId, long.MinValue) &&
+        (!_isBehind || _open.Batches - trace.LastBatch >= BatchesApart) &&
         (_clock.GetElapsedTime(trace.Last) >= options.ChainQuiet || _clock.GetElapsedTime(trace.First) >= options.ChainMaxWait);
 
     // Finds what a crash, or another instance that has gone, left without its chain; gives the time from which the next check has to look.
@@ -270,11 +304,21 @@ public sealed class IndexerPipeline(
     {
         var started = NowMicros();
         var from = Math.Max(0, since - (long)options.StaleMargin.TotalMicroseconds);
+        var built = _builtSinceCheck = new HashSet<string>(StringComparer.Ordinal);
         var stale = await WithStoreAsync(token => store.FindStaleTracesAsync(from, token), kill);
-        List<string> left;
-        lock (_openLock) left = stale.Where(traceId => !_open.ContainsKey(traceId)).ToList();
-        if (left.Count > 0) IndexerLog.StaleFound(_logger, left.Count);
-        await BuildAsync(left, kill);
+        await _building.WaitAsync(kill);
+        try
+        {
+            _builtSinceCheck = null;
+            var left = stale.Where(traceId => !built.Contains(traceId) && !_open.Contains(traceId)).ToList();
+            if (left.Count > 0) IndexerLog.StaleFound(_logger, left.Count);
+            await BuildStoredAsync(left, kill);
+        }
+        finally
+        {
+            _building.Release();
+        }
+
         SaveWatermark(started);
         return started;
     }
@@ -294,8 +338,7 @@ public sealed class IndexerPipeline(
         while (true)
         {
             var found = await WithStoreAsync(token => store.FindUndecidedAsync(before, UndecidedPerRead, token), kill);
-            List<string> due;
-            lock (_openLock) due = found.Where(traceId => seen.Add(traceId) && !_open.ContainsKey(traceId)).ToList();
+            var due = found.Where(traceId => seen.Add(traceId) && !_open.Contains(traceId)).ToList();
             if (due.Count == 0) return;
             await _building.WaitAsync(kill);
             try
@@ -345,44 +388,32 @@ public sealed class IndexerPipeline(
         return options.Keep is { } keep && !keep.Keeps(document) ? document with { UndecidedSince = records.Max(record => record.IngestedMicros) } : document;
     }
 
-    Task BuildOldestAsync(CancellationToken kill)
+    Task BuildQuietestAsync(CancellationToken kill)
     {
-        List<OpenTrace> open;
-        lock (_openLock) open = _open.Values.OrderBy(trace => trace.First).Take(Math.Max(1, _open.Count / 4)).ToList();
-        var newest = open.Count == 0 ? long.MaxValue : open[^1].First;
-        return BuildOpenAsync((_, trace) => trace.First <= newest, kill);
+        var newest = _open.QuietestQuarter();
+        return BuildOpenAsync(trace => trace.Last <= newest, kill);
     }
 
-    async Task BuildOpenAsync(Func<string, OpenTrace, bool> isDue, CancellationToken cancellationToken)
+    async Task BuildOpenAsync(Func<OpenTrace, bool> isDue, CancellationToken cancellationToken)
     {
         await _building.WaitAsync(cancellationToken);
         try
         {
-            // Taken out before the store is read: a record that comes meanwhile opens its trace anew.
-            List<KeyValuePair<string, OpenTrace>> due;
-            lock (_openLock)
-            {
-                due = _open.Where(trace => isDue(trace.Key, trace.Value)).ToList();
-                foreach (var (traceId, _) in due) _open.Remove(traceId);
-            }
-
+            // Taken out before anything is built: a record that comes meanwhile opens its trace anew.
+            var due = _open.Take(isDue);
             try
             {
-                await BuildCoreAsync(due.Select(trace => trace.Key), options.Keep is not null, cancellationToken);
+                await BuildAtHandAsync(due, cancellationToken);
             }
             catch
             {
                 // Whatever it was: they are still to be built.
-                lock (_openLock)
-                {
-                    foreach (var (traceId, trace) in due) _open.TryAdd(traceId, trace);
-                }
-
+                _open.GiveBack(due);
                 throw;
             }
             finally
             {
-                lock (_openLock) Metrics.OpenTraces = _open.Count;
+                Metrics.OpenTraces = _open.Count;
             }
         }
         finally
@@ -391,21 +422,41 @@ public sealed class IndexerPipeline(
         }
     }
 
-    async Task BuildAsync(List<string> traceIds, CancellationToken cancellationToken)
+    // Of what has passed by, where that is all there is of the trace. If it has a chain already it is not: then of what is stored.
+    async Task BuildAtHandAsync(List<OpenTrace> traces, CancellationToken cancellationToken)
     {
-        await _building.WaitAsync(cancellationToken);
-        try
+        var toRead = traces.Where(trace => trace.Records is null).Select(trace => trace.TraceId).ToList();
+        var documents = new List<ChainDocument>();
+        long rowBytes = 0;
+        foreach (var trace in traces)
         {
-            // Also where there are no rules any more: what they dropped stays so.
-            await BuildCoreAsync(traceIds, true, cancellationToken);
+            if (trace.Records is null) continue;
+            var document = DocumentOf(trace.TraceId, trace.Records);
+            documents.Add(document);
+            rowBytes += document.RowsJson.Length;
+            if (documents.Count < ChainsPerWrite && rowBytes < RowBytesPerWrite) continue;
+            await AddAsync();
         }
-        finally
+
+        await AddAsync();
+        await BuildStoredAsync(toRead, cancellationToken);
+
+        async Task AddAsync()
         {
-            _building.Release();
+            if (documents.Count == 0) return;
+            var started = _clock.GetTimestamp();
+            var present = await WithStoreAsync(token => store.AddChainsAsync(documents, token), cancellationToken);
+            Metrics.AddChains(documents.Count - present.Count);
+            Metrics.ChainBuilds.Add(_clock.GetElapsedTime(started));
+            Turned();
+            toRead.AddRange(present);
+            _builtSinceCheck?.UnionWith(documents.Select(document => document.TraceId));
+            documents.Clear();
+            rowBytes = 0;
         }
     }
 
-    async Task BuildCoreAsync(IEnumerable<string> traceIds, bool checksDropped, CancellationToken cancellationToken)
+    async Task BuildStoredAsync(List<string> traceIds, CancellationToken cancellationToken)
     {
         var documents = new List<ChainDocument>();
         long rowBytes = 0;
@@ -413,7 +464,8 @@ public sealed class IndexerPipeline(
         {
             var started = _clock.GetTimestamp();
             var traces = await WithStoreAsync(token => store.GetTracesAsync(chunk, token), cancellationToken);
-            if (checksDropped && await WithStoreAsync(token => store.FindDroppedAsync(chunk, token), cancellationToken) is { Count: > 0 } gone)
+            // Also where there are no rules any more: what they dropped stays so.
+            if (await WithStoreAsync(token => store.FindDroppedAsync(chunk, token), cancellationToken) is { Count: > 0 } gone)
             {
                 // Came while another instance, or this one, was deciding.
                 Metrics.AddDropped(0, await WithStoreAsync(token => store.DropTracesAsync([.. gone], token), cancellationToken));
@@ -426,7 +478,7 @@ public sealed class IndexerPipeline(
                 var document = DocumentOf(traceId, records);
                 documents.Add(document);
                 rowBytes += document.RowsJson.Length;
-                if (records.Count >= LargeTrace) Postpone(traceId, started);
+                if (records.Count >= OpenTraces.LargeTrace) Postpone(traceId, started);
                 if (documents.Count < ChainsPerWrite && rowBytes < RowBytesPerWrite) continue;
                 await WriteAsync(documents, cancellationToken);
                 rowBytes = 0;
@@ -444,6 +496,7 @@ public sealed class IndexerPipeline(
         if (documents.Count == 0) return;
         await WithStoreAsync(token => store.WriteChainsAsync(documents, token), cancellationToken);
         Metrics.AddChains(documents.Count);
+        _builtSinceCheck?.UnionWith(documents.Select(document => document.TraceId));
         documents.Clear();
     }
 

@@ -5,7 +5,7 @@ using LogTrace.Benchmarks;
 using LogTrace.Benchmarks.Accuracy;
 using LogTrace.Benchmarks.Chains;
 using LogTrace.Benchmarks.Children;
-using LogTrace.Benchmarks.Index;
+using LogTrace.Benchmarks.Indexer;
 using LogTrace.Benchmarks.Logger;
 using LogTrace.Benchmarks.Overhead;
 using LogTrace.Benchmarks.Shipper;
@@ -70,6 +70,25 @@ ship.SetAction(async (parse, _) =>
     return Keep(parse, report, "ship");
 });
 
+var index = new Command("index", "Kafka to a real Elasticsearch: the indexer against what the store itself can take, and against rsyslog; what its mapping costs.") { rounds, quick, results };
+index.SetAction(async (parse, _) =>
+{
+    var effort = parse.GetValue(quick) ? IndexEffort.Quick : IndexEffort.Full;
+    if (parse.GetValue(rounds) is { } count) effort = effort with { Rounds = Math.Max(1, count) };
+    var report = new Report("Indexer");
+    try
+    {
+        await IndexBenchmarks.RunAsync(effort, report);
+    }
+    catch (InvalidOperationException e)
+    {
+        Console.Error.WriteLine(e.Message);
+        return 1;
+    }
+
+    return Keep(parse, report, "index");
+});
+
 var peer = new Option<string?>("--peer") { Description = "Program that prints the figures of Zipkin's tree builder (default ../shared/peers/zipkin-tree/run, if it is there)." };
 var sizes = new Option<int[]>("--sizes") { Description = "Records a trace (default 10 to 1,000,000).", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [10, 100, 1_000, 10_000, 100_000, 1_000_000] };
 var chain = new Command("chain", "Building chains against Zipkin's own tree builder: records/s on one thread, memory a record.") { rounds, quick, results, peer, sizes };
@@ -93,16 +112,16 @@ accuracy.SetAction(parse =>
 });
 
 var records = new Option<long[]>("--sizes") { Description = "Records at which searches are timed (default 100,000 1,000,000 10,000,000; the last takes 15 GB of disk).", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [100_000, 1_000_000, 10_000_000] };
-var index = new Command("index", "The embedded store: lines/s with chains against sqlite3's own import, searches as it grows to millions of records, bytes a record.") { quick, results, records };
-index.SetAction(async (parse, _) =>
+var store = new Command("store", "The embedded store: lines/s with chains against sqlite3's own import, searches as it grows to millions of records, bytes a record.") { quick, results, records };
+store.SetAction(async (parse, _) =>
 {
     var isQuick = parse.GetValue(quick);
-    var report = new Report("Index");
-    await IndexBenchmark.RunAsync([.. parse.GetValue(records)!.Where(size => !isQuick || size <= 100_000)], isQuick ? 200 : 2_000, report);
-    return Keep(parse, report, "index");
+    var report = new Report("Embedded store");
+    await StoreBenchmark.RunAsync([.. parse.GetValue(records)!.Where(size => !isQuick || size <= 100_000)], isQuick ? 200 : 2_000, report);
+    return Keep(parse, report, "store");
 });
 
-var root = new Command("bench", "LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { new HelpOption(), logger, overhead, ship, chain, accuracy, index };
+var root = new Command("bench", "LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { new HelpOption(), logger, overhead, ship, index, store, chain, accuracy };
 return await root.Parse(args).InvokeAsync();
 
 int Keep(ParseResult parse, Report report, string name)

@@ -40,7 +40,8 @@ sealed class Report(string title)
     /// <summary>A program to compare with, or a file of public data, kept in the folder shared beside the checkout; null when it is not there.</summary>
     public static string? Shared(string name) => Checkout is { } root && Path.Combine(root, "..", "shared", name) is var path && File.Exists(path) ? path : null;
 
-    static string? Checkout
+    /// <summary>Root of the checkout that this runs from; null when it does not.</summary>
+    public static string? Checkout
     {
         get
         {

@@ -407,6 +407,13 @@ sealed class CallVersions
 
     public void Set(UInt128 id, ReadOnlySpan<byte> document) => _hashes[id] = XxHash3.HashToUInt64(document);
 
+    /// <summary>Marks calls as different from whatever they are to be.</summary>
+    public void Outdate(IEnumerable<UInt128> ids)
+    {
+        // A hash of 0 is as good as none: of a call's document it comes about once in 10^19.
+        foreach (var id in ids) _hashes[id] = 0;
+    }
+
     public bool Has(UInt128 id) => _hashes.ContainsKey(id);
 
     public bool IsSame(UInt128 id, CallVersions other) => other._hashes.TryGetValue(id, out var hash) && _hashes[id] == hash;

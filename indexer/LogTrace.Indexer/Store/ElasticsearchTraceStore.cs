@@ -15,8 +15,8 @@ namespace LogTrace.Indexer.Store;
 
 /// <summary>
 /// Records, chains and calls in Elasticsearch 7.10 and later or OpenSearch, over REST alone. Records are filed by their own UTC
-/// day under their record id, so that a resend meets itself; a chain stays in the index of its first write and carries its
-/// record_count as version, so that an older chain never replaces a newer one; its calls lie in the calls index of the same day.
+/// day under their record id, so that a resend meets itself; a chain stays in the index of its first write, and an older
+/// one never replaces a newer one; its calls lie in the calls index of the same day.
 /// </summary>
 public sealed class ElasticsearchTraceStore : ITraceStore
 {
@@ -26,6 +26,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     // A search that a shard could not answer must fail: half a trace looks like loss.
     const string Whole = "allow_partial_search_results=false";
     const int TracesPerQuery = 1000;
+    const long AroundMidnight = 5 * 60 * 1_000_000L;
     const int DocumentsPerLookUp = 1000;
     const int MaxPage = 1000;
 
@@ -44,6 +45,9 @@ public sealed class ElasticsearchTraceStore : ITraceStore
 
     // Records of a write that failed: some of them are stored, and have not been counted as stored by anyone.
     readonly ConcurrentDictionary<UInt128, bool> _uncounted = new();
+
+    // Calls that were written for a chain that was not, because its trace has one: by trace, until that one has been written anew.
+    readonly ConcurrentDictionary<string, UInt128[]> _unplaced = new(StringComparer.Ordinal);
 
     /// <summary>Up to this many traces with the words of a text search are collected first; commoner words are looked for chain by chain.</summary>
     internal int FewTraces { get; init; } = 5000;
@@ -192,9 +196,42 @@ public sealed class ElasticsearchTraceStore : ITraceStore
             await WriteSomeChainsAsync(some, cancellationToken);
     }
 
+    public async Task<IReadOnlyList<string>> AddChainsAsync(IReadOnlyList<ChainDocument> chains, CancellationToken cancellationToken)
+    {
+        // Nobody is asked which of them there are, as good as none: the index says so itself. Only around midnight a chain of the trace may lie in another index.
+        var writes = new List<ChainWrite>(chains.Count);
+        var present = new List<string>();
+        foreach (var chain in chains)
+        {
+            var suffix = PlaceOf(chain.StartMicros - AroundMidnight, out _);
+            if (suffix == PlaceOf(chain.StartMicros + AroundMidnight, out _)) writes.Add(new ChainWrite(chain, suffix, new CallVersions(), new CallVersions()));
+            else present.Add(chain.TraceId);
+        }
+
+        await WriteCallsAsync(writes, cancellationToken);
+        var outcomes = await WriteChainDocumentsAsync(writes, "create", true, cancellationToken);
+        for (var i = 0; i < writes.Count; i++)
+        {
+            if (outcomes[i] != BulkOutcome.Conflict) continue;
+            // Its calls as they are in the whole chain are other ones, perhaps fewer.
+            _unplaced[writes[i].Chain.TraceId] = [.. writes[i].Calls.Ids];
+            present.Add(writes[i].Chain.TraceId);
+        }
+
+        return present;
+    }
+
     async Task WriteSomeChainsAsync(ChainDocument[] chains, CancellationToken cancellationToken)
     {
         var writes = await PlaceChainsAsync(chains, cancellationToken);
+        await WriteCallsAsync(writes, cancellationToken);
+        await WriteChainDocumentsAsync(writes, "index", true, cancellationToken);
+        foreach (var chain in chains) _unplaced.TryRemove(chain.TraceId, out _);
+    }
+
+    // Calls first: a crash between them and their chain leaves one that the next check finds stale, and its calls are written again.
+    async Task WriteCallsAsync(List<ChainWrite> writes, CancellationToken cancellationToken)
+    {
         var calls = new List<CallWrite>();
         foreach (var write in writes)
         {
@@ -210,7 +247,6 @@ public sealed class ElasticsearchTraceStore : ITraceStore
             calls.AddRange(write.Former.Ids.Where(id => !write.Calls.Has(id)).Select(id => new CallWrite(_calls.Name(write.Suffix), id, write.Chain.RecordCount, null)));
         }
 
-        // Calls first: a crash in between then leaves a chain that the next check finds stale, and its calls are written again.
         var callResults = new BulkResult[calls.Count];
         try
         {
@@ -222,10 +258,13 @@ public sealed class ElasticsearchTraceStore : ITraceStore
         }
 
         ThrowIfRefused(callResults);
-        await WriteChainDocumentsAsync(writes, true, cancellationToken);
     }
 
-    async Task WriteChainDocumentsAsync(List<ChainWrite> writes, bool withRows, CancellationToken cancellationToken)
+    /// <param name="writes">The chains.</param>
+    /// <param name="action"><c>create</c>: a conflict is a chain that is there already; <c>index</c>: a conflict is a newer chain of another instance.</param>
+    /// <param name="withRows">False after the server has refused them with all their rows.</param>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    async Task<BulkOutcome[]> WriteChainDocumentsAsync(List<ChainWrite> writes, string action, bool withRows, CancellationToken cancellationToken)
     {
         var results = new BulkResult[writes.Count];
         try
@@ -234,7 +273,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
                 writes,
                 (write, output) =>
                 {
-                    WriteAction(output, "index", _chains.Name(write.Suffix), ElasticsearchDocuments.IdOf(write.Chain.TraceId), write.Chain.RecordCount);
+                    WriteAction(output, action, _chains.Name(write.Suffix), ElasticsearchDocuments.IdOf(write.Chain.TraceId), action == "create" ? null : write.Chain.RecordCount);
                     ElasticsearchDocuments.WriteChain(write.Chain, write.Calls, withRows, output);
                 },
                 results,
@@ -245,10 +284,14 @@ public sealed class ElasticsearchTraceStore : ITraceStore
             _chains.Written(writes.Select(write => _chains.Name(write.Suffix)));
         }
 
-        // A conflict is a newer chain of another instance. Too large is what the rows have grown to: without them the chain can still be found.
+        // Too large is what the rows have grown to: without them the chain can still be found.
         if (!withRows) ThrowIfRefused(results);
-        var tooLarge = writes.Where((_, i) => results[i].Outcome == BulkOutcome.Refused).ToList();
-        if (tooLarge.Count > 0) await WriteChainDocumentsAsync(tooLarge, false, cancellationToken);
+        var outcomes = Array.ConvertAll(results, result => result.Outcome);
+        var tooLarge = Enumerable.Range(0, writes.Count).Where(i => results[i].Outcome == BulkOutcome.Refused).ToList();
+        if (tooLarge.Count == 0) return outcomes;
+        var again = await WriteChainDocumentsAsync([.. tooLarge.Select(i => writes[i])], action, false, cancellationToken);
+        for (var i = 0; i < again.Length; i++) outcomes[tooLarge[i]] = again[i];
+        return outcomes;
     }
 
     static void ThrowIfRefused(BulkResult[] results)
@@ -370,8 +413,11 @@ public sealed class ElasticsearchTraceStore : ITraceStore
         var writes = new List<ChainWrite>(chains.Length);
         foreach (var chain in chains)
         {
-            if (!present.TryGetValue(chain.TraceId, out var place)) writes.Add(new ChainWrite(chain, PlaceOf(chain.StartMicros, out _), new CallVersions(), new CallVersions()));
-            else if (place.Count <= chain.RecordCount || chain.Dropped) writes.Add(new ChainWrite(chain, place.Suffix, CallVersions.Parse(place.Calls), new CallVersions()));
+            var isPresent = present.TryGetValue(chain.TraceId, out var place);
+            if (isPresent && place.Count > chain.RecordCount && !chain.Dropped) continue;
+            var former = CallVersions.Parse(place.Calls);
+            if (_unplaced.TryGetValue(chain.TraceId, out var ids)) former.Outdate(ids);
+            writes.Add(new ChainWrite(chain, isPresent ? place.Suffix : PlaceOf(chain.StartMicros, out _), former, new CallVersions()));
         }
 
         return writes;

@@ -2,7 +2,7 @@ using LogTrace.Shipper;
 
 namespace LogTrace.Indexer.Store;
 
-/// <summary>Where records and chains are kept. Safe for one writer and any number of readers at once.</summary>
+/// <summary>Where records and chains are kept. Safe for concurrent use.</summary>
 public interface ITraceStore : IAsyncDisposable
 {
     /// <summary>Creates what is missing (files, tables, index templates). Idempotent; called once before anything else.</summary>
@@ -19,6 +19,11 @@ public interface ITraceStore : IAsyncDisposable
     /// <summary>Writes chain documents with their call documents, replacing older ones of the same trace that have fewer or as many records; calls no longer in the chain are deleted. Durable on return.</summary>
     /// <exception cref="StoreUnavailableException">Retry is safe.</exception>
     Task WriteChainsAsync(IReadOnlyList<ChainDocument> chains, CancellationToken cancellationToken);
+
+    /// <summary>Writes the chains of traces that have none yet, with their calls. Durable on return.</summary>
+    /// <returns>Ids of traces that have a chain already, or may have one. Those chains are left as they are: they have records that these do not, and are to be built of all that is stored.</returns>
+    /// <exception cref="StoreUnavailableException">Retry is safe.</exception>
+    Task<IReadOnlyList<string>> AddChainsAsync(IReadOnlyList<ChainDocument> chains, CancellationToken cancellationToken);
 
     /// <summary>All records of a trace, in no particular order; empty when there are none. Sees every record written before the call.</summary>
     Task<IReadOnlyList<IndexedRecord>> GetTraceAsync(string traceId, CancellationToken cancellationToken);

@@ -182,32 +182,46 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
     public Task WriteChainsAsync(IReadOnlyList<ChainDocument> chains, CancellationToken cancellationToken) =>
         ExclusiveAsync(() =>
         {
-            Locate(chains.Select(chain => chain.TraceId).Where(id => !_chainPaths.ContainsKey(id)).Distinct().ToList());
-            foreach (var group in chains.GroupBy(chain => _chainPaths.GetValueOrDefault(chain.TraceId) ?? FirstPathOf(chains, chain.TraceId), StringComparer.Ordinal))
-            {
-                using var day = BorrowForWriting(group.Key);
-                InTransaction(day, () =>
-                {
-                    foreach (var chain in group) WriteChain(day, chain);
-                    NoteWrite(day);
-                }, () =>
-                {
-                    if (_chainPaths.Count > KnownChains) _chainPaths.Clear();
-                    foreach (var chain in group) _chainPaths[chain.TraceId] = group.Key;
-                    return true;
-                });
-            }
-
+            Locate(chains);
+            WriteLocated(chains);
             return true;
         }, cancellationToken);
+
+    public Task<IReadOnlyList<string>> AddChainsAsync(IReadOnlyList<ChainDocument> chains, CancellationToken cancellationToken) =>
+        ExclusiveAsync(IReadOnlyList<string> () =>
+        {
+            Locate(chains);
+            var present = chains.Select(chain => chain.TraceId).Where(_chainPaths.ContainsKey).ToList();
+            WriteLocated(present.Count == 0 ? chains : chains.Where(chain => !_chainPaths.ContainsKey(chain.TraceId)).ToList());
+            return present;
+        }, cancellationToken);
+
+    void WriteLocated(IReadOnlyList<ChainDocument> chains)
+    {
+        foreach (var group in chains.GroupBy(chain => _chainPaths.GetValueOrDefault(chain.TraceId) ?? FirstPathOf(chains, chain.TraceId), StringComparer.Ordinal))
+        {
+            using var day = BorrowForWriting(group.Key);
+            InTransaction(day, () =>
+            {
+                foreach (var chain in group) WriteChain(day, chain);
+                NoteWrite(day);
+            }, () =>
+            {
+                if (_chainPaths.Count > KnownChains) _chainPaths.Clear();
+                foreach (var chain in group) _chainPaths[chain.TraceId] = group.Key;
+                return true;
+            });
+        }
+    }
 
     // All versions of a chain in one call go where the first of them belongs.
     string FirstPathOf(IReadOnlyList<ChainDocument> chains, string traceId) =>
         PathOf(DayFor(chains.First(chain => chain.TraceId == traceId).StartMicros));
 
     // Looks up in all files where chains are that this run has not met yet.
-    void Locate(List<string> traceIds)
+    void Locate(IReadOnlyList<ChainDocument> chains)
     {
+        var traceIds = chains.Select(chain => chain.TraceId).Where(id => !_chainPaths.ContainsKey(id)).Distinct().ToList();
         if (traceIds.Count == 0) return;
         foreach (var path in Paths())
         {

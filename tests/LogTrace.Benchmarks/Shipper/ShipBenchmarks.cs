@@ -29,15 +29,14 @@ sealed class ShipBenchmarks(ShipEffort effort, string kafka, string root)
 
     public static async Task RunAsync(ShipEffort effort, string? kafka, Report report)
     {
-        var root = Path.GetDirectoryName(Path.GetDirectoryName(Path.GetDirectoryName(Report.CommittedResults)))
-            ?? throw new InvalidOperationException("bench ship needs a checkout: it runs ./logtrace ship.");
+        var root = Report.Checkout ?? throw new InvalidOperationException("bench ship needs a checkout: it runs ./logtrace ship.");
         foreach (var program in (string[])["rsyslogd", "kcat"])
         {
             if (!((string[])["/usr/sbin", "/usr/bin", "/usr/local/bin"]).Any(folder => File.Exists(Path.Combine(folder, program))))
                 throw new InvalidOperationException($"{program} is missing; on Debian: apt-get install rsyslog rsyslog-kafka kcat");
         }
 
-        using var own = kafka is null ? OwnBroker.Start(root) : null;
+        using var own = kafka is null ? OwnServer.Start("kafka") ?? throw new InvalidOperationException("There is no broker to measure with; name one with --kafka HOST:PORT (it gets topics bench-..., which are left there).") : null;
         var benchmarks = new ShipBenchmarks(effort, kafka ?? own!.Address, root);
         try
         {
@@ -198,36 +197,6 @@ sealed class ShipBenchmarks(ShipEffort effort, string kafka, string root)
             line += "}";
             logFile.Write(line + '\n');
             keyedFile.Write(trace + '\t' + line + '\n');
-        }
-    }
-
-    /// <summary>A broker of this run's own from the folder of engines beside the checkout.</summary>
-    sealed class OwnBroker(string script, string port, string state, string address) : IDisposable
-    {
-        public string Address => address;
-
-        public static OwnBroker Start(string root)
-        {
-            var script = Environment.GetEnvironmentVariable("LOGTRACE_ENGINES") is { Length: > 0 } given ? given : Path.GetFullPath(Path.Combine(root, "../shared/engines/engine"));
-            if (!File.Exists(script)) throw new InvalidOperationException("There is no broker to measure with; name one with --kafka HOST:PORT (it gets topics bench-..., which are left there).");
-            var (port, state) = ($"{Random.Shared.Next(21_000, 29_000)}", Directory.CreateTempSubdirectory("logtrace-bench-engine-").FullName);
-            return new OwnBroker(script, port, state, Tell(script, "start", port, state).Split(' ')[2]);
-        }
-
-        static string Tell(string script, string verb, string port, string state)
-        {
-            var info = new ProcessStartInfo(script, [verb, "kafka", "--port", port]) { RedirectStandardOutput = true };
-            info.Environment["ENGINES_STATE"] = state;
-            using var process = Process.Start(info)!;
-            var says = process.StandardOutput.ReadLine() ?? "";
-            process.WaitForExit();
-            return process.ExitCode == 0 ? says : throw new InvalidOperationException($"{script} {verb} kafka failed: {says}");
-        }
-
-        public void Dispose()
-        {
-            Tell(script, "wipe", port, state);
-            Directory.Delete(state, recursive: true);
         }
     }
 }

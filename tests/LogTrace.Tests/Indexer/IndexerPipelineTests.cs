@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json;
 using LogTrace.Indexer;
+using LogTrace.Indexer.Chains;
 using LogTrace.Indexer.Store;
 using LogTrace.Tests.Support;
 using LogTrace.Transport;
@@ -93,6 +94,60 @@ public sealed class IndexerPipelineTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Chains_of_what_passes_equal_those_of_what_is_stored_and_nothing_is_read_back_for_them()
+    {
+        var random = new Random(11);
+        var transport = new ChannelTransport();
+        using var deadLetter = new DeadLetterFile(_folder["dead-letter"]);
+        var store = new StoreThatFails(_store);
+        var pipeline = new IndexerPipeline(transport.Reader, store, deadLetter, Options with { ChainQuiet = TimeSpan.FromMinutes(1), ChainMaxWait = TimeSpan.FromMinutes(1) });
+        var running = pipeline.RunAsync(default);
+        var lines = Enumerable.Range(0, 40).SelectMany(trace => Enumerable.Range(1, 1 + random.Next(12))
+            .Select(number => Line($"t-{trace}", number == 1 ? "1.1" : $"1.{number}", number == 1 ? "request.info" : number % 3 == 0 ? "log.info" : "http.get", service: "gateway"))).ToArray();
+        random.Shuffle(lines);
+        foreach (var some in lines.Chunk(25)) await transport.Writer.WriteAsync(Batch(some), default).Within();
+        await pipeline.FlushChainsAsync(default).Within();
+
+        store.Reads.Should().Be(0);
+        for (var trace = 0; trace < 40; trace++)
+        {
+            var stored = ChainDocuments.From(ChainBuilder.Build($"t-{trace}", await _store.GetTraceAsync($"t-{trace}", default)));
+            var shown = await _store.GetChainAsync($"t-{trace}", default);
+            shown!.RowsJson.Should().Be(stored.RowsJson);
+            shown.RecordCount.Should().Be(stored.RecordCount);
+        }
+
+        transport.Complete();
+        await running.Within();
+    }
+
+    [Fact]
+    public async Task Chains_are_built_of_what_is_stored_where_memory_is_short_or_a_trace_large()
+    {
+        var transport = new ChannelTransport();
+        using var deadLetter = new DeadLetterFile(_folder["dead-letter"]);
+        var store = new StoreThatFails(_store);
+        var pipeline = new IndexerPipeline(transport.Reader, store, deadLetter, Options with { ChainQuiet = TimeSpan.FromMinutes(1), ChainMaxWait = TimeSpan.FromMinutes(1), MaxOpenBytes = 1 << 20 });
+        var running = pipeline.RunAsync(default);
+        // Of the first trace two thousand records and more; of the others more than a megabyte in all, and each of them twice.
+        await transport.Writer.WriteAsync(Batch([.. Enumerable.Range(1, 2_100).Select(number => Line("large", $"1.{number}", "http.get"))]), default).Within();
+        for (var part = 0; part < 2; part++)
+        {
+            foreach (var some in Enumerable.Range(0, 1_000).Chunk(100))
+                await transport.Writer.WriteAsync(Batch([.. some.Select(trace => Line($"t-{trace}", $"1.{part + 2}", "http.get"))]), default).Within();
+        }
+
+        pipeline.Metrics.OpenTraces.Should().BeLessThan(1_000);
+        await pipeline.FlushChainsAsync(default).Within();
+        store.Reads.Should().BePositive();
+        (await _store.GetChainAsync("large", default))!.RecordCount.Should().Be(2_100);
+        foreach (var trace in (int[])[0, 500, 999]) (await _store.GetChainAsync($"t-{trace}", default))!.RecordCount.Should().Be(2);
+        (await _store.FindStaleTracesAsync(0, default)).Should().BeEmpty();
+        transport.Complete();
+        await running.Within();
+    }
+
+    [Fact]
     public async Task Batch_that_comes_again_after_a_crash_before_its_commit_is_counted_as_duplicates()
     {
         var lines = new[] { Line("t-1", "1.1"), Line("t-1", "1.2", "mysql.request"), Line("t-2", "1.1") };
@@ -131,7 +186,7 @@ public sealed class IndexerPipelineTests : IAsyncLifetime
     public async Task Check_at_the_start_looks_back_to_the_watermark_less_its_margin()
     {
         var some = new StoreRecords(Now);
-        await _store.WriteAsync([some.Record("older", ingested: Now.AddMinutes(-11)), some.Record("newer", ingested: Now.AddMinutes(-9))], default);
+        await _store.WriteAsync([some.Record("older", ingested: Now.AddMinutes(-3)), some.Record("newer", ingested: Now.AddMinutes(-1))], default);
         File.WriteAllText(_folder["watermark"], StoreRecords.Micros(Now).ToString());
 
         await RunAsync();
@@ -344,6 +399,7 @@ public sealed class IndexerPipelineTests : IAsyncLifetime
     sealed class StoreThatFails(ITraceStore store) : ITraceStore
     {
         int _failures;
+        int _reads;
 
         public volatile bool Down;
 
@@ -363,7 +419,16 @@ public sealed class IndexerPipelineTests : IAsyncLifetime
         public Task WriteChainsAsync(IReadOnlyList<ChainDocument> chains, CancellationToken cancellationToken) =>
             Try(async () => { await store.WriteChainsAsync(chains, cancellationToken); return true; });
 
-        public Task<IReadOnlyList<IndexedRecord>> GetTraceAsync(string traceId, CancellationToken cancellationToken) => Try(() => store.GetTraceAsync(traceId, cancellationToken));
+        public Task<IReadOnlyList<string>> AddChainsAsync(IReadOnlyList<ChainDocument> chains, CancellationToken cancellationToken) => Try(() => store.AddChainsAsync(chains, cancellationToken));
+
+        /// <summary>Traces read back.</summary>
+        public int Reads => Volatile.Read(ref _reads);
+
+        public Task<IReadOnlyList<IndexedRecord>> GetTraceAsync(string traceId, CancellationToken cancellationToken)
+        {
+            Interlocked.Increment(ref _reads);
+            return Try(() => store.GetTraceAsync(traceId, cancellationToken));
+        }
 
         public Task<ChainDocument?> GetChainAsync(string traceId, CancellationToken cancellationToken) => Try(() => store.GetChainAsync(traceId, cancellationToken));
 

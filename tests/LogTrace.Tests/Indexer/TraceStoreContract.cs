@@ -372,6 +372,53 @@ public abstract class TraceStoreContract
         (await store.FindChainsAsync(new TraceQuery(), default)).Select(chain => chain.TraceId).Should().Equal(chains.Select(chain => chain.TraceId));
     }
 
+    [ContractFact]
+    public async Task Chains_are_added_where_there_are_none_and_the_others_named_and_left_as_they_are()
+    {
+        await using var store = await OpenAsync();
+        await store.WriteChainsAsync([Chain("t-1", records: 3, action: "first") with { Calls = [Call("t-1", "1.2")] }], default);
+        await SettleAsync();
+
+        // Whether the one that comes has fewer or more records: both may be some of all.
+        (await store.AddChainsAsync([Chain("t-1", records: 2, action: "some"), Chain("t-2", action: "new") with { Calls = [Call("t-2", "1.2")] }], default)).Should().Equal("t-1");
+        (await store.AddChainsAsync([Chain("t-1", records: 9, action: "others"), Chain("t-2", action: "again")], default)).Should().BeEquivalentTo("t-1", "t-2");
+        (await store.AddChainsAsync([], default)).Should().BeEmpty();
+
+        await SettleAsync();
+        (await store.GetChainAsync("t-1", default))!.EntryAction.Should().Be("first");
+        (await store.GetChainAsync("t-2", default)).Should().Match<ChainDocument>(chain => chain.EntryAction == "new" && chain.Calls.Count == 1);
+        (await store.CountAsync(default)).Chains.Should().Be(2);
+    }
+
+    [ContractFact]
+    public async Task Calls_of_a_chain_that_was_not_added_are_gone_when_the_whole_chain_is_written()
+    {
+        await using var store = await OpenAsync();
+        await store.WriteChainsAsync([Chain("t-1", records: 1) with { Calls = [Call("t-1", "1.2")] }], default);
+        await SettleAsync();
+        (await store.AddChainsAsync([Chain("t-1", records: 2) with { Calls = [Call("t-1", "1.2") with { LossState = "placeholder" }, Call("t-1", "1.9")] }], default)).Should().Equal("t-1");
+        await store.WriteChainsAsync([Chain("t-1", records: 3) with { Calls = [Call("t-1", "1.2"), Call("t-1", "1.3")] }], default);
+
+        await SettleAsync();
+        var chain = (await store.GetChainAsync("t-1", default))!;
+        chain.RecordCount.Should().Be(3);
+        chain.Calls.Select(call => (call.RpcId, call.LossState)).Should().BeEquivalentTo([("1.2", "none"), ("1.3", "none")]);
+    }
+
+    [ContractFact]
+    public async Task Chain_is_added_beside_no_other_of_its_trace_in_the_next_day()
+    {
+        var midnight = new DateTimeOffset(Now.UtcDateTime.Date, TimeSpan.Zero);
+        await using var store = await OpenAsync();
+        (await store.AddChainsAsync([Chain("t-1", midnight.AddHours(-3))], default)).Should().BeEmpty();
+        await store.WriteChainsAsync([Chain("t-2", midnight.AddSeconds(-1), records: 2)], default);
+        await SettleAsync();
+        (await store.AddChainsAsync([Chain("t-2", midnight.AddSeconds(1))], default)).Should().Equal("t-2");
+
+        await SettleAsync();
+        (await store.CountAsync(default)).Chains.Should().Be(2);
+    }
+
     // ---- searches
 
     [ContractFact]

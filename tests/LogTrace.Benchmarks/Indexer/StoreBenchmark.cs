@@ -5,13 +5,13 @@ using LogTrace.Indexer;
 using LogTrace.Indexer.Store;
 using LogTrace.Transport;
 
-namespace LogTrace.Benchmarks.Index;
+namespace LogTrace.Benchmarks.Indexer;
 
 /// <summary>
 /// The embedded store as it grows: how fast it takes lines with their chains, against the sqlite3 program importing the same rows into the same schema, and how long searches take.
 /// Lines go through the indexer's own loop, so decoding, derived fields, chains and their calls are in the figure; each batch is synced to disk.
 /// </summary>
-static class IndexBenchmark
+static class StoreBenchmark
 {
     const int RecordsPerTrace = 8, LinesPerBatch = 8_000, Days = 7;
     static readonly string[] Users = [.. Enumerable.Range(0, 5_000).Select(i => (9_000 + i).ToString(CultureInfo.InvariantCulture))];

@@ -1,0 +1,133 @@
+namespace LogTrace.Indexer;
+
+/// <summary>A trace with records that its chain document does not have yet. Times are the clock's timestamps.</summary>
+sealed class OpenTrace(string traceId, long first)
+{
+    public string TraceId => traceId;
+
+    /// <summary>When its first record came.</summary>
+    public long First { get; set; } = first;
+
+    /// <summary>When its last record came.</summary>
+    public long Last { get; set; } = first;
+
+    /// <summary>The batch that brought it, counted from the start.</summary>
+    public long LastBatch { get; set; }
+
+    /// <summary>All records of it that passed since it was opened; null when they are more than is worth keeping, or the store is known to hold others: then the store is asked.</summary>
+    public List<IndexedRecord>? Records { get; set; } = [];
+
+    /// <summary>Memory that <see cref="Records"/> take, about.</summary>
+    public long Bytes { get; set; }
+}
+
+/// <summary>
+/// The traces whose chain is still to be built, each with the records that have passed: so that most chains are built of what is at hand, and nothing is read back from the store. Thread-safe.
+/// </summary>
+sealed class OpenTraces
+{
+    /// <summary>A trace of more records is read from the store when it is built: one that large would take the room of all others.</summary>
+    public const int LargeTrace = 2_000;
+
+    // A decoded record beside its line: its fields' places and what was derived from it.
+    const int RecordBytes = 1_500;
+
+    readonly Lock _lock = new();
+    readonly Dictionary<string, OpenTrace> _traces = new(StringComparer.Ordinal);
+    long _bytes;
+    long _batches;
+
+    /// <summary>Batches added so far.</summary>
+    public long Batches => Interlocked.Read(ref _batches);
+
+    /// <summary>Memory that the records of all of them take, about.</summary>
+    public long Bytes => Interlocked.Read(ref _bytes);
+
+    public int Count
+    {
+        get
+        {
+            lock (_lock) return _traces.Count;
+        }
+    }
+
+    public bool Contains(string traceId)
+    {
+        lock (_lock) return _traces.ContainsKey(traceId);
+    }
+
+    /// <summary>Adds records that are in the store.</summary>
+    /// <param name="records">They must keep their lines themselves.</param>
+    /// <param name="areNew">False when some of them were in the store before: who brought those may have brought more of their traces.</param>
+    /// <param name="now">The clock's timestamp.</param>
+    public void Add(IReadOnlyList<IndexedRecord> records, bool areNew, long now)
+    {
+        lock (_lock)
+        {
+            _batches++;
+            foreach (var record in records)
+            {
+                if (record.Record.TraceId is not { } traceId) continue;
+                if (!_traces.TryGetValue(traceId, out var trace)) _traces.Add(traceId, trace = new OpenTrace(traceId, now));
+                (trace.Last, trace.LastBatch) = (now, _batches);
+                if (!areNew || trace.Records?.Count >= LargeTrace) Forget(trace);
+                if (trace.Records is null) continue;
+                trace.Records.Add(record);
+                trace.Bytes += record.Record.SourceLine.Length + RecordBytes;
+                _bytes += record.Record.SourceLine.Length + RecordBytes;
+            }
+        }
+    }
+
+    /// <summary>Takes out those that are due. A record that comes afterwards opens its trace anew.</summary>
+    public List<OpenTrace> Take(Func<OpenTrace, bool> isDue)
+    {
+        lock (_lock)
+        {
+            var due = _traces.Values.Where(isDue).ToList();
+            foreach (var trace in due)
+            {
+                _traces.Remove(trace.TraceId);
+                _bytes -= trace.Bytes;
+            }
+
+            return due;
+        }
+    }
+
+    /// <summary>Puts back what could not be built.</summary>
+    public void GiveBack(IEnumerable<OpenTrace> traces)
+    {
+        lock (_lock)
+        {
+            foreach (var trace in traces)
+            {
+                _bytes += trace.Bytes;
+                if (_traces.TryAdd(trace.TraceId, trace)) continue;
+                // Opened anew meanwhile: what is there now is not all of it.
+                var present = _traces[trace.TraceId];
+                present.First = Math.Min(present.First, trace.First);
+                Forget(trace);
+                Forget(present);
+            }
+        }
+    }
+
+    /// <summary>The time by which the quarter that has been without a record for longest got its last one.</summary>
+    public long QuietestQuarter()
+    {
+        lock (_lock)
+        {
+            if (_traces.Count == 0) return long.MaxValue;
+            var last = _traces.Values.Select(trace => trace.Last).Order().ToList();
+            return last[Math.Max(1, last.Count / 4) - 1];
+        }
+    }
+
+    void Forget(OpenTrace trace)
+    {
+        _bytes -= trace.Bytes;
+        trace.Bytes = 0;
+        trace.Records = null;
+    }
+}
