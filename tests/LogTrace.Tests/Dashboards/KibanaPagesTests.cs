@@ -194,6 +194,7 @@ public sealed class KibanaPagesTests : IAsyncLifetime
         }
 
         troubles.Should().BeEmpty();
+        (await SetUpAsync()).Said.Should().EndWith("nothing changed\n", "looking at the dashboards changes none of them");
     }
 
     async Task TakeFailureAsync(string id)
