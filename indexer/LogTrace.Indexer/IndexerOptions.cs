@@ -6,10 +6,10 @@ namespace LogTrace.Indexer;
 /// <summary>How the indexer's loop behaves. Where records come from and go to is decided by the reader and the store it is given.</summary>
 public sealed record IndexerOptions
 {
-    /// <summary>A trace is built into its chain when no record of it has come for this long; while reading is behind, also not in the last eight batches. Default 500 ms; 10 ms to 1 minute.</summary>
+    /// <summary>A trace is built into its chain when no record of it has come for this long; ten times as long while reading is behind. Default 500 ms; 10 ms to 1 minute.</summary>
     public TimeSpan ChainQuiet { get; init; } = TimeSpan.FromMilliseconds(500);
 
-    /// <summary>... and at the latest this long after its first record, however many keep coming. Default 5 s; <see cref="ChainQuiet"/> to 10 minutes.</summary>
+    /// <summary>... and at the latest this long after its first record, however many keep coming, unless reading is behind. Default 5 s; <see cref="ChainQuiet"/> to 10 minutes.</summary>
     public TimeSpan ChainMaxWait { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>Traces that may wait for that; beyond it reading waits while those without a record for longest are built. Default 20,000; 1 to 1,000,000.</summary>

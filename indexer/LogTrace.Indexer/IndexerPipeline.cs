@@ -21,8 +21,11 @@ public sealed class IndexerPipeline(
 
     readonly TimeProvider _clock = clock ?? TimeProvider.System;
     readonly ILogger _logger = logger ?? NullLogger.Instance;
-    // While reading is behind, what has not been read yet may hold the rest of a trace that looks quiet; lines of one trace lie closer together than this.
-    const int BatchesApart = 8;
+    // While reading is behind, what has not been read yet may hold the rest of a trace that looks quiet. So it waits longer, and building in parts is the exception; what waits is bounded.
+    const int LongerWhileBehind = 10;
+
+    // To build of what is stored takes a refresh of the store's indices, which costs it much. So it is done for many traces at once.
+    static readonly TimeSpan ReadEvery = TimeSpan.FromSeconds(1);
 
     readonly OpenTraces _open = new();
     volatile bool _isBehind = true;
@@ -34,6 +37,10 @@ public sealed class IndexerPipeline(
     long _lastIngested;
     long _lastTurn;
     volatile bool _isOpen;
+
+    // Traces that have to be built of what is stored, and when that was last done. Used under _building.
+    readonly HashSet<string> _toRead = new(StringComparer.Ordinal);
+    long _lastRead;
 
     // When large traces may be built again at the earliest: one that keeps growing would else be read whole every few seconds. Used under _building.
     readonly Dictionary<string, long> _notBefore = [];
@@ -102,7 +109,7 @@ public sealed class IndexerPipeline(
     public async Task FlushChainsAsync(CancellationToken cancellationToken)
     {
         await _startChecked.Task.WaitAsync(cancellationToken);
-        await BuildOpenAsync(static _ => true, cancellationToken);
+        await BuildOpenAsync(static _ => true, cancellationToken, everything: true);
     }
 
     // ---- records
@@ -296,8 +303,8 @@ public sealed class IndexerPipeline(
 
     bool IsDue(OpenTrace trace) =>
         _clock.GetTimestamp() >= _notBefore.GetValueOrDefault(trace.TraceId, long.MinValue) &&
-        (!_isBehind || _open.Batches - trace.LastBatch >= BatchesApart) &&
-        (_clock.GetElapsedTime(trace.Last) >= options.ChainQuiet || _clock.GetElapsedTime(trace.First) >= options.ChainMaxWait);
+        (_isBehind ? _clock.GetElapsedTime(trace.Last) >= LongerWhileBehind * options.ChainQuiet
+            : _clock.GetElapsedTime(trace.Last) >= options.ChainQuiet || _clock.GetElapsedTime(trace.First) >= options.ChainMaxWait);
 
     // Finds what a crash, or another instance that has gone, left without its chain; gives the time from which the next check has to look.
     async Task<long> CheckStaleAsync(long since, CancellationToken kill)
@@ -310,7 +317,7 @@ public sealed class IndexerPipeline(
         try
         {
             _builtSinceCheck = null;
-            var left = stale.Where(traceId => !built.Contains(traceId) && !_open.Contains(traceId)).ToList();
+            var left = stale.Where(traceId => !built.Contains(traceId) && !_open.Contains(traceId) && !_toRead.Contains(traceId)).ToList();
             if (left.Count > 0) IndexerLog.StaleFound(_logger, left.Count);
             await BuildStoredAsync(left, kill);
         }
@@ -394,7 +401,7 @@ public sealed class IndexerPipeline(
         return BuildOpenAsync(trace => trace.Last <= newest, kill);
     }
 
-    async Task BuildOpenAsync(Func<OpenTrace, bool> isDue, CancellationToken cancellationToken)
+    async Task BuildOpenAsync(Func<OpenTrace, bool> isDue, CancellationToken cancellationToken, bool everything = false)
     {
         await _building.WaitAsync(cancellationToken);
         try
@@ -411,21 +418,25 @@ public sealed class IndexerPipeline(
                 _open.GiveBack(due);
                 throw;
             }
-            finally
+
+            if (everything || _clock.GetElapsedTime(_lastRead) >= (_isBehind ? LongerWhileBehind : 1) * ReadEvery)
             {
-                Metrics.OpenTraces = _open.Count;
+                await BuildStoredAsync([.. _toRead], cancellationToken);
+                _toRead.Clear();
+                _lastRead = _clock.GetTimestamp();
             }
         }
         finally
         {
+            Metrics.OpenTraces = _open.Count + _toRead.Count;
             _building.Release();
         }
     }
 
-    // Of what has passed by, where that is all there is of the trace. If it has a chain already it is not: then of what is stored.
+    // Of what has passed by, where that is all there is of the trace. If it has a chain already it is not: then of what is stored, soon.
     async Task BuildAtHandAsync(List<OpenTrace> traces, CancellationToken cancellationToken)
     {
-        var toRead = traces.Where(trace => trace.Records is null).Select(trace => trace.TraceId).ToList();
+        _toRead.UnionWith(traces.Where(trace => trace.Records is null).Select(trace => trace.TraceId));
         var documents = new List<ChainDocument>();
         long rowBytes = 0;
         foreach (var trace in traces)
@@ -439,7 +450,6 @@ public sealed class IndexerPipeline(
         }
 
         await AddAsync();
-        await BuildStoredAsync(toRead, cancellationToken);
 
         async Task AddAsync()
         {
@@ -449,7 +459,7 @@ public sealed class IndexerPipeline(
             Metrics.AddChains(documents.Count - present.Count);
             Metrics.ChainBuilds.Add(_clock.GetElapsedTime(started));
             Turned();
-            toRead.AddRange(present);
+            _toRead.UnionWith(present);
             _builtSinceCheck?.UnionWith(documents.Select(document => document.TraceId));
             documents.Clear();
             rowBytes = 0;

@@ -11,9 +11,6 @@ sealed class OpenTrace(string traceId, long first)
     /// <summary>When its last record came.</summary>
     public long Last { get; set; } = first;
 
-    /// <summary>The batch that brought it, counted from the start.</summary>
-    public long LastBatch { get; set; }
-
     /// <summary>All records of it that passed since it was opened; null when they are more than is worth keeping, or the store is known to hold others: then the store is asked.</summary>
     public List<IndexedRecord>? Records { get; set; } = [];
 
@@ -35,10 +32,6 @@ sealed class OpenTraces
     readonly Lock _lock = new();
     readonly Dictionary<string, OpenTrace> _traces = new(StringComparer.Ordinal);
     long _bytes;
-    long _batches;
-
-    /// <summary>Batches added so far.</summary>
-    public long Batches => Interlocked.Read(ref _batches);
 
     /// <summary>Memory that the records of all of them take, about.</summary>
     public long Bytes => Interlocked.Read(ref _bytes);
@@ -64,12 +57,11 @@ sealed class OpenTraces
     {
         lock (_lock)
         {
-            _batches++;
             foreach (var record in records)
             {
                 if (record.Record.TraceId is not { } traceId) continue;
                 if (!_traces.TryGetValue(traceId, out var trace)) _traces.Add(traceId, trace = new OpenTrace(traceId, now));
-                (trace.Last, trace.LastBatch) = (now, _batches);
+                trace.Last = now;
                 if (!areNew || trace.Records?.Count >= LargeTrace) Forget(trace);
                 if (trace.Records is null) continue;
                 trace.Records.Add(record);

@@ -137,7 +137,7 @@ public sealed class IndexerPipelineTests : IAsyncLifetime
                 await transport.Writer.WriteAsync(Batch([.. some.Select(trace => Line($"t-{trace}", $"1.{part + 2}", "http.get"))]), default).Within();
         }
 
-        pipeline.Metrics.OpenTraces.Should().BeLessThan(1_000);
+        pipeline.Metrics.ChainsWritten.Should().BePositive("there is no room for all of them, although all of them are young");
         await pipeline.FlushChainsAsync(default).Within();
         store.Reads.Should().BePositive();
         (await _store.GetChainAsync("large", default))!.RecordCount.Should().Be(2_100);
