@@ -14,7 +14,7 @@ namespace LogTrace.Dashboards;
 public sealed partial class DashboardSources
 {
     const int Columns = 48;
-    const int GuideHeight = 8;
+    const int GuideHeight = 7;
     const string PanelVersion = "7.10.2";
 
     readonly string _folder;
