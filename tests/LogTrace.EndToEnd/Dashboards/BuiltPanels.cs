@@ -83,7 +83,9 @@ sealed class BuiltPanels
         var orderedBy = metrics.FirstOrDefault(metric => (string)metric["id"]! == order.Split('.')[0] && (string)metric["type"]! != "count");
         var terms = new JsonObject
         {
-            ["field"] = (string)parameters["field"]!, ["size"] = (int)parameters["size"]!, ["order"] = new JsonObject { [orderedBy is not null ? order : order == "_key" ? "_key" : "_count"] = (string)parameters["order"]! },
+            ["field"] = (string)parameters["field"]!,
+            ["size"] = (int)parameters["size"]!,
+            ["order"] = new JsonObject { [orderedBy is not null ? order : order == "_key" ? "_key" : "_count"] = (string)parameters["order"]! },
         };
         if ((bool)parameters["missingBucket"]!) terms["missing"] = "__missing__";
         return (new JsonObject { ["terms"] = terms }, orderedBy);
@@ -100,7 +102,9 @@ sealed class BuiltPanels
             {
                 [type] = new JsonObject
                 {
-                    ["docvalue_fields"] = new JsonArray(new JsonObject { ["field"] = field }), ["_source"] = field, ["size"] = (int)parameters["size"]!,
+                    ["docvalue_fields"] = new JsonArray(new JsonObject { ["field"] = field }),
+                    ["_source"] = field,
+                    ["size"] = (int)parameters["size"]!,
                     ["sort"] = new JsonArray(new JsonObject { [(string)parameters["sortField"]!] = new JsonObject { ["order"] = (string)parameters["sortOrder"]! } }),
                 },
             },

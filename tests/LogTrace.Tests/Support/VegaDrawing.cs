@@ -46,7 +46,10 @@ public static class VegaDrawing
     {
         using var node = Process.Start(new ProcessStartInfo("node", [Path.Combine(Folder, "render.cjs")])
         {
-            RedirectStandardInput = true, RedirectStandardOutput = true, StandardInputEncoding = new UTF8Encoding(false), StandardOutputEncoding = Encoding.UTF8,
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            StandardInputEncoding = new UTF8Encoding(false),
+            StandardOutputEncoding = Encoding.UTF8,
         })!;
         var feeding = Task.Run(async () =>
         {
@@ -56,7 +59,12 @@ public static class VegaDrawing
                 foreach (var (name, reply) in job.Replies) replies[name] = reply.DeepClone();
                 await node.StandardInput.WriteLineAsync(new JsonObject
                 {
-                    ["vega"] = job.Version, ["spec"] = JsonNode.Parse(job.Spec), ["replies"] = replies, ["width"] = job.Width, ["height"] = job.Height, ["svg"] = true,
+                    ["vega"] = job.Version,
+                    ["spec"] = JsonNode.Parse(job.Spec),
+                    ["replies"] = replies,
+                    ["width"] = job.Width,
+                    ["height"] = job.Height,
+                    ["svg"] = true,
                 }.ToJsonString());
             }
 
