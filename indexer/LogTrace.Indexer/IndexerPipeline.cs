@@ -19,24 +19,25 @@ public sealed class IndexerPipeline(
 {
     const int TracesPerRead = 50, UndecidedPerRead = 1_000, ChainsPerWrite = 500, RowBytesPerWrite = 4 << 20;
 
-    readonly TimeProvider _clock = clock ?? TimeProvider.System;
-    readonly ILogger _logger = logger ?? NullLogger.Instance;
     // While reading is behind, what has not been read yet may hold the rest of a trace that looks quiet. So it waits longer, and building in parts is the exception; what waits is bounded.
     const int LongerWhileBehind = 10;
 
     // To build of what is stored takes a refresh of the store's indices, which costs it much. So it is done for many traces at once.
     static readonly TimeSpan ReadEvery = TimeSpan.FromSeconds(1);
 
+    readonly TimeProvider _clock = clock ?? TimeProvider.System;
+    readonly ILogger _logger = logger ?? NullLogger.Instance;
     readonly OpenTraces _open = new();
     volatile bool _isBehind = true;
     readonly SemaphoreSlim _building = new(1, 1);
 
-    // While the store looks for traces without their chain: those that got one meanwhile. Used under _building.
-    volatile HashSet<string>? _builtSinceCheck;
     readonly TaskCompletionSource _startChecked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     long _lastIngested;
     long _lastTurn;
     volatile bool _isOpen;
+
+    // While the store looks for traces without their chain: those that got one meanwhile. Used under _building.
+    volatile HashSet<string>? _builtSinceCheck;
 
     // Traces that have to be built of what is stored, and when that was last done. Used under _building.
     readonly HashSet<string> _toRead = new(StringComparer.Ordinal);
