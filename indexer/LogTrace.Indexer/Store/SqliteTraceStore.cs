@@ -4,6 +4,7 @@ using System.Globalization;
 using System.IO.Hashing;
 using System.Reflection;
 using System.Text;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using LogTrace.Records;
 using LogTrace.Shipper;
@@ -71,11 +72,18 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
     public Task<WriteResult> WriteAsync(IReadOnlyList<IndexedRecord> records, CancellationToken cancellationToken) =>
         ExclusiveAsync(() => Write(records), cancellationToken);
 
+    /// <summary>A record on its way into a file.</summary>
+    /// <param name="TraceKey">Of its trace: what the indexes are ordered by.</param>
+    /// <param name="Position">In the batch.</param>
+    readonly record struct Incoming(IndexedRecord Record, ReadOnlyMemory<byte> Line, long TraceKey, int Position);
+
     WriteResult Write(IReadOnlyList<IndexedRecord> records)
     {
         var stored = 0;
         var refused = new List<RefusedRecord>();
-        var byDay = new SortedDictionary<string, List<(IndexedRecord Record, ReadOnlyMemory<byte> Line)>>(StringComparer.Ordinal);
+        var byDay = new SortedDictionary<string, List<Incoming>>(StringComparer.Ordinal);
+        var now = NowMicros();
+        var (list, listDay, key, keyTrace) = ((List<Incoming>?)null, (long?)null, 0L, (string?)null);
         foreach (var record in records)
         {
             var line = LineOf(record.Record);
@@ -85,48 +93,61 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
                 continue;
             }
 
-            var path = PathOf(DayFor(record.Record.TimestampMicros));
-            if (!byDay.TryGetValue(path, out var list)) byDay[path] = list = [];
-            list.Add((record, line));
+            // Neighbours are mostly of one day, often of one trace.
+            if (DayFor(record.Record.TimestampMicros, now) is var day && (list is null || day != listDay))
+            {
+                var path = PathOf(listDay = day);
+                if (!byDay.TryGetValue(path, out list)) byDay[path] = list = [];
+            }
+
+            if (record.Record.TraceId is var traceId && traceId != keyTrace) key = KeyOf(keyTrace = traceId);
+            list.Add(new Incoming(record, line, key, list.Count));
         }
 
-        foreach (var (path, list) in byDay) stored += WriteDay(path, list);
+        foreach (var (path, incoming) in byDay) stored += WriteDay(path, incoming);
         if (_clock.GetUtcNow().Ticks >= _nextRetention) ApplyRetention();
         return new WriteResult(stored, records.Count - refused.Count - stored, refused);
     }
 
-    int WriteDay(string path, List<(IndexedRecord Record, ReadOnlyMemory<byte> Line)> records)
+    int WriteDay(string path, List<Incoming> records)
     {
         var isOverflow = path == PathOf(null);
         using var day = BorrowForWriting(path);
         var stored = 0;
-        var traces = new Dictionary<string, (int Count, long Ingested)>();
         var overflowDays = new HashSet<long>();
+
+        // In the order of the indexes: the records of a trace, which may lie scattered over the batch, then meet the same page one after the other.
+        records.Sort(static (left, right) => left.TraceKey != right.TraceKey ? left.TraceKey.CompareTo(right.TraceKey) : left.Position.CompareTo(right.Position));
         return InTransaction(day, () =>
         {
-            foreach (var (record, line) in records)
+            var insert = day.Prepare(InsertRecord);
+            var insertText = day.Prepare(InsertText);
+            var count = day.Prepare(CountTrace);
+            var (open, openKey, inTrace, ingested) = ((string?)null, 0L, 0, 0L);
+            foreach (var incoming in records)
             {
+                var record = incoming.Record;
                 var ownDay = DayOf(record.Record.TimestampMicros);
-                if (IsStoredElsewhere(record, isOverflow, ownDay) || !Insert(day, record, line)) continue;
+                if (IsStoredElsewhere(incoming, isOverflow, ownDay) || !Insert(day, insert, insertText, incoming)) continue;
                 stored++;
                 if (isOverflow) overflowDays.Add(ownDay);
                 if (record.Record.TraceId is not { } traceId) continue;
-                var (count, ingested) = traces.GetValueOrDefault(traceId);
-                traces[traceId] = (count + 1, Math.Max(ingested, record.IngestedMicros));
+                if (traceId != open) CountOpen();
+                (open, openKey, inTrace, ingested) = (traceId, incoming.TraceKey, inTrace + 1, Math.Max(ingested, record.IngestedMicros));
             }
 
-            foreach (var (traceId, (count, ingested)) in traces)
-            {
-                day.Prepare("""
-                    INSERT INTO traces (trace_key, trace_id, record_count, last_ingested_us) VALUES (?1, ?2, ?3, ?4)
-                    ON CONFLICT DO UPDATE SET record_count = record_count + excluded.record_count, last_ingested_us = max(last_ingested_us, excluded.last_ingested_us)
-                    """).Bind(KeyOf(traceId)).Bind(traceId).Bind(count).Bind(ingested).Run();
-            }
+            CountOpen();
 
             // Only what is new: the day's row is there once the first record is.
             foreach (var ownDay in overflowDays.Where(ownDay => !_overflowDays.Contains(ownDay)))
                 day.Prepare("INSERT OR IGNORE INTO overflow_days (day) VALUES (?1)").Bind(ownDay).Run();
             if (stored > 0) NoteWrite(day);
+
+            void CountOpen()
+            {
+                if (open is not null) count.Bind(openKey).Bind(open).Bind(inTrace).Bind(ingested).Run();
+                (inTrace, ingested) = (0, 0);
+            }
         }, () =>
         {
             _overflowDays.UnionWith(overflowDays);
@@ -135,48 +156,81 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
     }
 
     // Which days are far off changes with the clock, so a record may have been filed under the other rule when it came first.
-    bool IsStoredElsewhere(IndexedRecord record, bool isOverflow, long ownDay)
+    bool IsStoredElsewhere(in Incoming incoming, bool isOverflow, long ownDay)
     {
         if (!isOverflow && !_overflowDays.Contains(ownDay)) return false;
         var other = PathOf(isOverflow ? ownDay : null);
         if (!File.Exists(other)) return false;
         using var day = _connections.Borrow(other, forWriting: true);
         var found = day.Prepare("SELECT 1 FROM records WHERE trace_key = ?1 AND record_id = ?2")
-            .Bind(KeyOf(record.Record.TraceId)).Bind(record.RecordId).Step();
+            .Bind(incoming.TraceKey).Bind(incoming.Record.RecordId).Step();
         return found;
     }
 
-    static bool Insert(DayConnection day, IndexedRecord record, ReadOnlyMemory<byte> line)
+    const string InsertRecord = """
+        INSERT INTO records (trace_key, record_id, trace_id, line_hash, source, source_offset, timestamp_us, ingested_us, start_us, duration_us,
+            name, kind, rpc_id, rpc_depth, rpc_parent, rpc_sort, service, is_error, code_num, route, action_key, error_key, peer, tags, line, service_certain)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)
+        ON CONFLICT DO NOTHING
+        """;
+
+    const string InsertText = "INSERT INTO texts (rowid, msg) VALUES (?1, ?2)";
+
+    const string CountTrace = """
+        INSERT INTO traces (trace_key, trace_id, record_count, last_ingested_us) VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT DO UPDATE SET record_count = record_count + excluded.record_count, last_ingested_us = max(last_ingested_us, excluded.last_ingested_us)
+        """;
+
+    static bool Insert(DayConnection day, DayStatement insert, DayStatement insertText, in Incoming incoming)
     {
-        if (!day.SourceIds.TryGetValue(record.SourceFile, out var source))
+        var record = incoming.Record;
+        var content = record.Record;
+        insert.Bind(incoming.TraceKey).Bind(record.RecordId).Bind(content.TraceId).Bind(record.LineHash).Bind(SourceOf(day, record.SourceFile)).Bind(record.SourceOffset)
+            .Bind(content.TimestampMicros).Bind(record.IngestedMicros).Bind(record.StartMicros).Bind(content.DurationMicros)
+            .Bind(content.Name).BindText(NameOf(record.Kind));
+        if (content.RpcId is { } rpcId) BindPlace(insert, rpcId.Text);
+        else insert.BindNull().BindNull().BindNull().BindNull();
+        var isNew = insert.Bind(record.Service).Bind(record.IsError).Bind(record.CodeNumber).Bind(record.Route).Bind(record.ActionKey).Bind(record.ErrorKey)
+            .Bind(record.Peer).Bind(record.Tags.Count == 0 ? null : Json(record.Tags)).Bind(incoming.Line.Span).Bind(record.ServiceIsCertain)
+            .Run() == 1;
+        if (isNew && content.Utf8(RecordField.Msg) is { IsEmpty: false } msg) insertText.Bind(day.LastRow).BindText(msg).Run();
+        return isNew;
+    }
+
+    // The id, how deep it lies, what it lies under, and RpcId.ToSortText.
+    static void BindPlace(DayStatement insert, ReadOnlySpan<char> id)
+    {
+        Span<char> sort = stackalloc char[RpcId.MaxBytes + RpcId.MaxSegments];
+        var (at, depth) = (0, 0);
+        var rest = id;
+        while (true)
         {
-            day.Prepare("INSERT OR IGNORE INTO sources (path) VALUES (?1)").Bind(record.SourceFile).Run();
-            var known = day.Prepare("SELECT id FROM sources WHERE path = ?1").Bind(record.SourceFile);
-            known.Step();
-            source = known.Int64(0);
-            known.Reset();
-            if (day.SourceIds.Count >= 10_000) day.SourceIds.Clear();
-            day.SourceIds[record.SourceFile] = source;
+            var dot = rest.IndexOf('.');
+            var segment = dot < 0 ? rest : rest[..dot];
+            sort[at++] = (char)('a' + segment.Length - 1);
+            segment.CopyTo(sort[at..]);
+            at += segment.Length;
+            if (dot < 0) break;
+            rest = rest[(dot + 1)..];
+            depth++;
         }
 
-        var content = record.Record;
-        var rpcId = content.RpcId;
-        var isNew = day.Prepare("""
-            INSERT INTO records (trace_key, record_id, trace_id, line_hash, source, source_offset, timestamp_us, ingested_us, start_us, duration_us,
-                name, kind, rpc_id, rpc_depth, rpc_parent, rpc_sort, service, is_error, code_num, route, action_key, error_key, peer, tags, line, service_certain)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)
-            ON CONFLICT DO NOTHING
-            """)
-            .Bind(KeyOf(content.TraceId)).Bind(record.RecordId).Bind(content.TraceId).Bind(record.LineHash).Bind(source).Bind(record.SourceOffset)
-            .Bind(content.TimestampMicros).Bind(record.IngestedMicros).Bind(record.StartMicros).Bind(content.DurationMicros)
-            .Bind(content.Name).Bind(NameOf(record.Kind)).Bind(rpcId?.Text).Bind(rpcId?.Depth)
-            .Bind(rpcId is { } id && id.TryGetParent(out var parent) ? parent.Text : null).Bind(rpcId?.ToSortText())
-            .Bind(record.Service).Bind(record.IsError).Bind(record.CodeNumber).Bind(record.Route).Bind(record.ActionKey).Bind(record.ErrorKey)
-            .Bind(record.Peer).Bind(record.Tags.Count == 0 ? null : JsonSerializer.Serialize(record.Tags)).Bind(line.Span).Bind(record.ServiceIsCertain)
-            .Run() == 1;
-        if (isNew && content.Utf8(RecordField.Msg) is { IsEmpty: false } msg)
-            day.Prepare("INSERT INTO texts (rowid, msg) VALUES (?1, ?2)").Bind(day.LastRow).BindText(msg).Run();
-        return isNew;
+        insert.BindText(id).Bind(depth);
+        if (id.LastIndexOf('.') is >= 0 and var last) insert.BindText(id[..last]);
+        else insert.BindNull();
+        insert.BindText(sort[..at]);
+    }
+
+    static long SourceOf(DayConnection day, string path)
+    {
+        if (day.SourceIds.TryGetValue(path, out var source)) return source;
+        day.Prepare("INSERT OR IGNORE INTO sources (path) VALUES (?1)").Bind(path).Run();
+        var known = day.Prepare("SELECT id FROM sources WHERE path = ?1").Bind(path);
+        known.Step();
+        source = known.Int64(0);
+        known.Reset();
+        if (day.SourceIds.Count >= 10_000) day.SourceIds.Clear();
+        return day.SourceIds[path] = source;
     }
 
     public Task WriteChainsAsync(IReadOnlyList<ChainDocument> chains, CancellationToken cancellationToken) =>
@@ -203,7 +257,8 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
             using var day = BorrowForWriting(group.Key);
             InTransaction(day, () =>
             {
-                foreach (var chain in group) WriteChain(day, chain);
+                // In the order of the indexes; the sort keeps the versions of one chain in theirs.
+                foreach (var (key, chain) in group.Select(chain => (Key: KeyOf(chain.TraceId), Chain: chain)).OrderBy(chain => chain.Key)) WriteChain(day, key, chain);
                 NoteWrite(day);
             }, () =>
             {
@@ -216,7 +271,7 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
 
     // All versions of a chain in one call go where the first of them belongs.
     string FirstPathOf(IReadOnlyList<ChainDocument> chains, string traceId) =>
-        PathOf(DayFor(chains.First(chain => chain.TraceId == traceId).StartMicros));
+        PathOf(DayFor(chains.First(chain => chain.TraceId == traceId).StartMicros, NowMicros()));
 
     // Looks up in all files where chains are that this run has not met yet.
     void Locate(IReadOnlyList<ChainDocument> chains)
@@ -236,43 +291,48 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
         }
     }
 
-    static void WriteChain(DayConnection day, ChainDocument chain)
+    const string InsertChain = """
+        INSERT INTO chains (trace_key, trace_id, start_us, duration_us, entry_service, entry_action, entry_code, services, edges, record_count, node_count,
+            depth, placeholder_count, gap_count, callee_only_count, likely_loss_count, ambiguous_count, error_count, alarm_count, debug, sampled,
+            uid, complete, resolved, last_record_us, rows_total, rows, undecided, dropped)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)
+        ON CONFLICT (trace_key, trace_id) DO UPDATE SET start_us = excluded.start_us, duration_us = excluded.duration_us,
+            entry_service = excluded.entry_service, entry_action = excluded.entry_action, entry_code = excluded.entry_code, services = excluded.services,
+            edges = excluded.edges, record_count = excluded.record_count, node_count = excluded.node_count, depth = excluded.depth,
+            placeholder_count = excluded.placeholder_count, gap_count = excluded.gap_count, callee_only_count = excluded.callee_only_count,
+            likely_loss_count = excluded.likely_loss_count, ambiguous_count = excluded.ambiguous_count, error_count = excluded.error_count,
+            alarm_count = excluded.alarm_count, debug = excluded.debug, sampled = excluded.sampled, uid = excluded.uid, complete = excluded.complete,
+            resolved = excluded.resolved, last_record_us = excluded.last_record_us, rows_total = excluded.rows_total, rows = excluded.rows,
+            undecided = excluded.undecided, dropped = excluded.dropped
+            WHERE excluded.dropped OR (NOT dropped AND excluded.record_count >= record_count)
+        """;
+
+    const string InsertCall = """
+        INSERT OR REPLACE INTO calls (trace_key, call_id, trace_id, rpc_id, execution, start_us, entry_service, entry_action, caller, callee, peer, kind, action_key,
+            duration_us, network_us, is_error, loss_state, gap_count, caller_host, callee_host)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
+        """;
+
+    static void WriteChain(DayConnection day, long key, ChainDocument chain)
     {
-        var key = KeyOf(chain.TraceId);
         var before = ServicesOf(day, key, chain.TraceId);
-        var written = day.Prepare("""
-            INSERT INTO chains (trace_key, trace_id, start_us, duration_us, entry_service, entry_action, entry_code, services, edges, record_count, node_count,
-                depth, placeholder_count, gap_count, callee_only_count, likely_loss_count, ambiguous_count, error_count, alarm_count, debug, sampled,
-                uid, complete, resolved, last_record_us, rows_total, rows, undecided, dropped)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)
-            ON CONFLICT (trace_key, trace_id) DO UPDATE SET start_us = excluded.start_us, duration_us = excluded.duration_us,
-                entry_service = excluded.entry_service, entry_action = excluded.entry_action, entry_code = excluded.entry_code, services = excluded.services,
-                edges = excluded.edges, record_count = excluded.record_count, node_count = excluded.node_count, depth = excluded.depth,
-                placeholder_count = excluded.placeholder_count, gap_count = excluded.gap_count, callee_only_count = excluded.callee_only_count,
-                likely_loss_count = excluded.likely_loss_count, ambiguous_count = excluded.ambiguous_count, error_count = excluded.error_count,
-                alarm_count = excluded.alarm_count, debug = excluded.debug, sampled = excluded.sampled, uid = excluded.uid, complete = excluded.complete,
-                resolved = excluded.resolved, last_record_us = excluded.last_record_us, rows_total = excluded.rows_total, rows = excluded.rows,
-                undecided = excluded.undecided, dropped = excluded.dropped
-                WHERE excluded.dropped OR (NOT dropped AND excluded.record_count >= record_count)
-            """)
+        var services = Json(chain.Services);
+        var written = day.Prepare(InsertChain)
             .Bind(key).Bind(chain.TraceId).Bind(chain.StartMicros).Bind(chain.DurationMicros).Bind(chain.EntryService).Bind(chain.EntryAction).Bind(chain.EntryCode)
-            .Bind(JsonSerializer.Serialize(chain.Services)).Bind(JsonSerializer.Serialize(chain.Edges)).Bind(chain.RecordCount).Bind(chain.NodeCount)
+            .Bind(services).Bind(Json(chain.Edges)).Bind(chain.RecordCount).Bind(chain.NodeCount)
             .Bind(chain.Depth).Bind(chain.PlaceholderCount).Bind(chain.GapCount).Bind(chain.CalleeOnlyCount).Bind(chain.LikelyLossCount)
             .Bind(chain.AmbiguousCount).Bind(chain.ErrorCount).Bind(chain.AlarmCount).Bind(chain.Debug).Bind(chain.Sampled).Bind(chain.Uid)
             .Bind(chain.Complete).Bind(chain.Resolved).Bind(chain.LastRecordMicros).Bind(chain.RowsTotal).Bind(chain.RowsJson).Bind(chain.UndecidedSince ?? 0).Bind(chain.Dropped)
             .Run();
         if (written == 0) return;
-        WriteServices(day, chain, key, before);
+        WriteServices(day, chain, before, new ServicesInChain(before?.Chain ?? day.LastRow, chain.StartMicros, chain.ErrorCount > 0, services));
 
-        day.Prepare("DELETE FROM calls WHERE trace_key = ?1 AND trace_id = ?2").Bind(key).Bind(chain.TraceId).Run();
+        // Without a chain there are no calls of it either.
+        if (before is not null) day.Prepare("DELETE FROM calls WHERE trace_key = ?1 AND trace_id = ?2").Bind(key).Bind(chain.TraceId).Run();
+        var insert = day.Prepare(InsertCall);
         foreach (var call in chain.Calls)
         {
-            day.Prepare("""
-                INSERT OR REPLACE INTO calls (trace_key, call_id, trace_id, rpc_id, execution, start_us, entry_service, entry_action, caller, callee, peer, kind, action_key,
-                    duration_us, network_us, is_error, loss_state, gap_count, caller_host, callee_host)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
-                """)
-                .Bind(key).Bind(call.Id).Bind(chain.TraceId).Bind(call.RpcId).Bind(call.Execution).Bind(call.StartMicros).Bind(call.EntryService)
+            insert.Bind(key).Bind(call.Id).Bind(chain.TraceId).Bind(call.RpcId).Bind(call.Execution).Bind(call.StartMicros).Bind(call.EntryService)
                 .Bind(call.EntryAction).Bind(call.Caller).Bind(call.Callee).Bind(call.Peer).Bind(call.Kind).Bind(call.ActionKey).Bind(call.DurationMicros)
                 .Bind(call.NetworkMicros).Bind(call.IsError).Bind(call.LossState).Bind(call.GapCount).Bind(call.CallerHost).Bind(call.CalleeHost)
                 .Run();
@@ -289,9 +349,8 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
         return found;
     }
 
-    static void WriteServices(DayConnection day, ChainDocument chain, long key, ServicesInChain? before)
+    static void WriteServices(DayConnection day, ChainDocument chain, ServicesInChain? before, in ServicesInChain after)
     {
-        var after = ServicesOf(day, key, chain.TraceId)!.Value;
         if (before is { } old)
         {
             if (old == after) return;
@@ -299,8 +358,8 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
                 day.Prepare("DELETE FROM chain_services WHERE service = ?1 AND began_us = ?2 AND chain = ?3").Bind(service).Bind(old.BeganMicros).Bind(old.Chain).Run();
         }
 
-        foreach (var service in chain.Services)
-            day.Prepare("INSERT OR IGNORE INTO chain_services (service, began_us, chain, failed) VALUES (?1, ?2, ?3, ?4)").Bind(service).Bind(after.BeganMicros).Bind(after.Chain).Bind(after.Failed).Run();
+        var insert = day.Prepare("INSERT OR IGNORE INTO chain_services (service, began_us, chain, failed) VALUES (?1, ?2, ?3, ?4)");
+        foreach (var service in chain.Services) insert.Bind(service).Bind(after.BeganMicros).Bind(after.Chain).Bind(after.Failed).Run();
     }
 
     public Task<IReadOnlyList<IndexedRecord>> GetTraceAsync(string traceId, CancellationToken cancellationToken) =>
@@ -599,7 +658,7 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
     public async Task<long> DropTracesAsync(IReadOnlyList<string> traceIds, CancellationToken cancellationToken)
     {
         // The markers first: what is left after a crash has one that counts no records, and so the next check finds it.
-        var now = (_clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks / 10;
+        var now = NowMicros();
         await WriteChainsAsync([.. traceIds.Select(traceId => new ChainDocument { TraceId = traceId, StartMicros = now, Dropped = true })], cancellationToken);
         return await ExclusiveAsync(() => Paths().Sum(path => RemoveRecords(path, traceIds)), cancellationToken);
     }
@@ -741,13 +800,14 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
     }
 
     /// <summary>The file for a record or chain of this time, by today's clock: null for the overflow.</summary>
-    long? DayFor(long micros)
+    long? DayFor(long micros, long now)
     {
         var day = DayOf(micros);
-        var now = (_clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks / 10;
         var isFarOff = micros < now - (options.OverflowAfterDays * MicrosPerDay) || micros > now + (options.OverflowAheadDays * MicrosPerDay);
         return isFarOff ? null : day;
     }
+
+    long NowMicros() => (_clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks / 10;
 
     static long DayOf(long micros) => (micros / MicrosPerDay) - (micros % MicrosPerDay < 0 ? 1 : 0);
 
@@ -832,7 +892,7 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
 
     void NoteWrite(DayConnection day) =>
         day.Prepare("INSERT INTO meta (key, value) VALUES ('last_write_us', ?1) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)")
-            .Bind((_clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks / 10).Run();
+            .Bind(NowMicros()).Run();
 
     /// <summary>Deletes days that are past the limits and says so.</summary>
     void ApplyRetention()
@@ -986,23 +1046,27 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
     static long KeyOf(string? traceId)
     {
         if (traceId is null) return 0;
-        Span<byte> hash = stackalloc byte[16];
-        XxHash128.Hash(Encoding.UTF8.GetBytes(traceId), hash);
-        return BinaryPrimitives.ReadInt64BigEndian(hash);
+        Span<byte> bytes = traceId.Length > 256 ? new byte[Encoding.UTF8.GetMaxByteCount(traceId.Length)] : stackalloc byte[Encoding.UTF8.GetMaxByteCount(256)];
+        return (long)(ulong)(XxHash128.HashToUInt128(bytes[..Encoding.UTF8.GetBytes(traceId, bytes)]) >> 64);
     }
 
     // Sorted, so that neighbouring keys meet the same pages.
     static string KeysAsJson(string[] traceIds) => JsonSerializer.Serialize(traceIds.Select(KeyOf).Distinct().Order());
 
+    // As little escaped as JSON allows: the files are for SQL, too.
+    static readonly JsonSerializerOptions PlainJson = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    static string Json(IReadOnlyList<string> texts) => JsonSerializer.Serialize(texts, PlainJson);
+
     static List<string> Texts(string json) => JsonSerializer.Deserialize<List<string>>(json) ?? [];
 
-    static string NameOf(RecordKind kind) => kind switch
+    static ReadOnlySpan<byte> NameOf(RecordKind kind) => kind switch
     {
-        RecordKind.Server => "server",
-        RecordKind.Client => "client",
-        RecordKind.Internal => "internal",
-        RecordKind.Metric => "metric",
-        _ => "event",
+        RecordKind.Server => "server"u8,
+        RecordKind.Client => "client"u8,
+        RecordKind.Internal => "internal"u8,
+        RecordKind.Metric => "metric"u8,
+        _ => "event"u8,
     };
 
     static RecordKind KindOf(string name) => name switch

@@ -17,6 +17,7 @@ sealed class MeasuredProcess : IDisposable
     readonly Stopwatch _watch = Stopwatch.StartNew();
     readonly double _cpuBefore = ChildrenSeconds();
     double _peakMegabytes;
+    TimeSpan _patience = TimeSpan.FromMinutes(10);
 
     MeasuredProcess(Process process, string output) => (_process, _output) = (process, output);
 
@@ -29,9 +30,11 @@ sealed class MeasuredProcess : IDisposable
     }
 
     /// <summary>Waits for its end.</summary>
-    /// <exception cref="InvalidOperationException">It failed, or took longer than ten minutes.</exception>
-    public Cost End()
+    /// <param name="patience">Default ten minutes.</param>
+    /// <exception cref="InvalidOperationException">It failed, or took longer than that.</exception>
+    public Cost End(TimeSpan? patience = null)
     {
+        _patience = patience ?? _patience;
         while (!_process.WaitForExit(20)) Look();
         var cost = new Cost(ChildrenSeconds() - _cpuBefore, _watch.Elapsed.TotalSeconds, _peakMegabytes);
         if (_process.ExitCode != 0) throw new InvalidOperationException($"{_process.StartInfo.ArgumentList[4]} failed with {_process.ExitCode}:\n{File.ReadAllText(_output)}");
@@ -57,7 +60,7 @@ sealed class MeasuredProcess : IDisposable
 
     void Look()
     {
-        if (_watch.Elapsed > TimeSpan.FromMinutes(10)) throw new InvalidOperationException($"{_process.StartInfo.ArgumentList[4]} does not end:\n{File.ReadAllText(_output)}");
+        if (_watch.Elapsed > _patience) throw new InvalidOperationException($"{_process.StartInfo.ArgumentList[4]} does not end:\n{File.ReadAllText(_output)}");
         try
         {
             var peak = File.ReadLines($"/proc/{_process.Id}/status").FirstOrDefault(line => line.StartsWith("VmHWM:", StringComparison.Ordinal));

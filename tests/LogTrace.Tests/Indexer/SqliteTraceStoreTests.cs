@@ -1,5 +1,6 @@
 using LogTrace.Indexer;
 using LogTrace.Indexer.Store;
+using LogTrace.Records;
 using LogTrace.Tests.Support;
 using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.Logging;
@@ -213,6 +214,27 @@ public sealed class SqliteTraceStoreTests : TraceStoreContract, IDisposable
         await again.WriteAsync([Some.Record("t-2", msg: "refused, too")], default);
         await again.WriteChainsAsync([Chain("t-2")], default);
         (await again.FindChainsAsync(new TraceQuery { Text = "refused" }, default)).Should().HaveCount(2);
+    }
+
+    [Theory]
+    [InlineData("1")]
+    [InlineData("1.1")]
+    [InlineData("0.12.345")]
+    [InlineData("1.4294967295.1")]
+    [InlineData("1.9223372036854775807.10")]
+    public async Task Place_of_a_record_can_be_asked_for_in_SQL(string id)
+    {
+        await using (var store = await OpenAsync()) await store.WriteAsync([Some.Record("t-1", id)], default);
+
+        using var connection = new SqliteConnection($"Data Source={Path.Combine(_folder["store"], "records-2026-11-23.db")};Pooling=False");
+        connection.Open();
+        using var command = connection.CreateCommand();
+        command.CommandText = "SELECT rpc_id, rpc_depth, coalesce(rpc_parent, 'none'), rpc_sort FROM records";
+        using var row = command.ExecuteReader();
+        row.Read();
+        var expected = RpcId.Parse(id);
+        (row.GetString(0), row.GetInt32(1), row.GetString(2), row.GetString(3)).Should()
+            .Be((id, expected.Depth, expected.TryGetParent(out var parent) ? parent.Text : "none", expected.ToSortText()));
     }
 
     [Fact]
