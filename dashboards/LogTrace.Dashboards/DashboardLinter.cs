@@ -182,7 +182,7 @@ public sealed partial class DashboardLinter
         void CheckDataView(JsonObject attributes)
         {
             var title = attributes["title"]?.GetValue<string>() ?? "";
-            if (!indices.TryGetValue(title, out var fields))
+            if (TemplateOf(title) is not { } fields)
             {
                 Problem("index", $"no index template is for '{title}'");
                 return;
@@ -192,10 +192,13 @@ public sealed partial class DashboardLinter
             foreach (var (field, _) in TryParse(attributes["fieldFormatMap"]?.GetValue<string>() ?? "") as JsonObject ?? []) CheckField(fields, field);
         }
 
+        /// <summary>Two data views may be of the same indices with other formats, but not of the same title: logtrace-chains* is also of logtrace-chains-*.</summary>
+        IReadOnlyDictionary<string, string>? TemplateOf(string title) => indices.TryGetValue(title, out var fields) || indices.TryGetValue(title.TrimEnd('*') + "-*", out fields) ? fields : null;
+
         IReadOnlyDictionary<string, string>? FieldsOf(JsonObject saved)
         {
             var view = saved["references"]!.AsArray().FirstOrDefault(reference => (string)reference!["type"]! == SavedObjectFormat.DataView);
-            return view is not null && _objects.TryGetValue((string)view["id"]!, out var target) && indices.TryGetValue((string?)target["attributes"]!["title"] ?? "", out var fields) ? fields : null;
+            return view is not null && _objects.TryGetValue((string)view["id"]!, out var target) && (string?)target["attributes"]!["title"] is { } title ? TemplateOf(title) : null;
         }
 
         void CheckSearch(JsonObject saved, JsonObject attributes)

@@ -76,7 +76,7 @@ public sealed partial class DashboardSources
         {
             ["title"] = Copy(source, "title"),
             ["timeFieldName"] = Copy(source, "timeField"),
-            ["fields"] = SavedObjectFormat.Text(Fields(_theme["indices"]![name]!.GetValue<string>())),
+            ["fields"] = SavedObjectFormat.Text(Fields(_theme["indices"]![source["of"]?.GetValue<string>() ?? name]!.GetValue<string>())),
             ["fieldFormatMap"] = SavedObjectFormat.Text(formats),
         });
     }

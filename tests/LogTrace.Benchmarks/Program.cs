@@ -5,6 +5,7 @@ using LogTrace.Benchmarks;
 using LogTrace.Benchmarks.Accuracy;
 using LogTrace.Benchmarks.Chains;
 using LogTrace.Benchmarks.Children;
+using LogTrace.Benchmarks.Dashboards;
 using LogTrace.Benchmarks.Indexer;
 using LogTrace.Benchmarks.Logger;
 using LogTrace.Benchmarks.Overhead;
@@ -123,7 +124,24 @@ store.SetAction(async (parse, _) =>
     return Keep(parse, report, "store");
 });
 
-var root = new Command("bench", "LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { new HelpOption(), logger, overhead, ship, index, store, chain, accuracy };
+var waterfall = new Command("waterfall", "How long the dashboards' waterfall takes for a chain of 5,000 calls and a larger one, with the Vega versions that Kibana ships; needs node and tests/vega/install.") { rounds, quick, results };
+waterfall.SetAction(parse =>
+{
+    var report = new Report("Waterfall");
+    try
+    {
+        WaterfallBenchmark.Run(Math.Max(1, parse.GetValue(rounds) ?? (parse.GetValue(quick) ? 1 : 5)), report);
+    }
+    catch (InvalidOperationException e)
+    {
+        Console.Error.WriteLine(e.Message);
+        return 1;
+    }
+
+    return Keep(parse, report, "waterfall");
+});
+
+var root = new Command("bench", "LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { new HelpOption(), logger, overhead, ship, index, store, chain, accuracy, waterfall };
 return await root.Parse(args).InvokeAsync();
 
 int Keep(ParseResult parse, Report report, string name)

@@ -3,6 +3,7 @@ using System.IO.Hashing;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using LogTrace.Benchmarks.Dashboards;
 using LogTrace.Indexer;
 using LogTrace.Indexer.Chains;
 using LogTrace.Indexer.Commands;
@@ -12,6 +13,7 @@ using LogTrace.Shipper;
 using LogTrace.Tests.Support;
 using LogTrace.Transport;
 using Microsoft.Playwright;
+using Xunit.Abstractions;
 
 namespace LogTrace.Tests.Dashboards;
 
@@ -19,7 +21,7 @@ namespace LogTrace.Tests.Dashboards;
 /// The dashboards as an analyst sees them: imported into a real Kibana by <c>setup</c> and opened in a real browser. Asked for by <see cref="KibanaFactAttribute.Variable"/>;
 /// with LOGTRACE_SCREENSHOTS naming a folder each dashboard is left there as a picture.
 /// </summary>
-public sealed class KibanaPagesTests : IAsyncLifetime
+public sealed class KibanaPagesTests(ITestOutputHelper output) : IAsyncLifetime
 {
     // Nothing leaves the machine: no updates, no look-ups, no synchronisation.
     static readonly string[] Arguments =
@@ -28,6 +30,7 @@ public sealed class KibanaPagesTests : IAsyncLifetime
     /// <summary>Every Vega view is kept, so that what it drew can be asked for; Kibana itself keeps the last one.</summary>
     const string KeepViews = """
         window.logtraceViews = [];
+        addEventListener('keydown', event => { if (event.key === 'Enter') { window.logtraceViews.length = 0; window.logtraceAsked = performance.now(); } }, true);
         let kept;
         Object.defineProperty(window, 'VEGA_DEBUG', { configurable: true, get: () => kept, set: debug => {
           kept = debug;
@@ -69,6 +72,19 @@ public sealed class KibanaPagesTests : IAsyncLifetime
           for (const toast of document.querySelectorAll('.euiToast--danger')) troubles.push(`message: ${toast.innerText.slice(0, 300)}`);
           return troubles;
         }
+        """;
+
+    /// <summary>Milliseconds from the last Enter to the first frame that shows so many rows.</summary>
+    const string WaterfallTime = """
+        rows => new Promise(resolve => {
+          const isDrawn = item => item.name === 'label' ? item.items.length > 0 : (item.items ?? []).some(isDrawn);
+          const look = () => {
+            const view = window.logtraceViews.find(view => { try { return view.data('rows').length === rows; } catch { return false; } });
+            if (view && isDrawn(view.scenegraph().root)) requestAnimationFrame(now => resolve(now - window.logtraceAsked));
+            else requestAnimationFrame(look);
+          };
+          look();
+        })
         """;
 
     /// <summary>The texts that all Vega views have drawn.</summary>
@@ -257,6 +273,49 @@ public sealed class KibanaPagesTests : IAsyncLifetime
         }
     }
 
+    [KibanaFact]
+    public async Task Chain_of_5_000_calls_is_drawn_and_of_a_larger_one_the_first_5_000_and_where_the_rest_is()
+    {
+        await OpenAsync("logtrace-dash-chain");
+        var at = (_from + ((_to - _from) / 2)).ToUnixTimeMilliseconds() * 1000;
+        foreach (var calls in new[] { ChainDocuments.MaxRows, ChainDocuments.MaxRows + 3_000 })
+        {
+            var traceId = $"large-{calls}-{Guid.NewGuid():n}";
+            await StoreAsync(traceId, LargeChain.Records(calls, traceId, at));
+            try
+            {
+                for (var round = 0; round < 3; round++)
+                {
+                    await AskAsync("trace_id:none");
+                    await DrawnAsync();
+                    await AskAsync($"trace_id:\"{traceId}\"");
+                    var took = await _page.EvaluateAsync<double>(WaterfallTime, ChainDocuments.MaxRows);
+                    output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{calls:N0} calls: {took:N0} ms from asking to the picture"));
+                    await DrawnAsync();
+                }
+
+                (await TroublesAsync()).Should().BeEmpty();
+                var text = await AllTextAsync();
+                text.Should().Contain($"{calls.ToString("N0", CultureInfo.InvariantCulture)} calls");
+                if (calls > ChainDocuments.MaxRows) text.Should().Contain("Only the first 5,000 of 8,000 rows are drawn here; all are in the viewer").And.Contain($"/chain/{traceId}");
+                else text.Should().NotContain("Only the first");
+            }
+            finally
+            {
+                await RemoveAsync(traceId);
+            }
+        }
+    }
+
+    /// <summary>Puts a query into the query bar, as an analyst does.</summary>
+    async Task AskAsync(string query)
+    {
+        var bar = _page.Locator("[data-test-subj='queryInput']");
+        await bar.FillAsync(query);
+        await bar.PressAsync("Escape"); // the suggestions would take the Enter
+        await bar.PressAsync("Enter");
+    }
+
     /// <summary>A request, a call it makes, a failed one, a log line and an alarm, each with the text wherever a service may write one.</summary>
     async Task AddAsync(string traceId, string text)
     {
@@ -285,6 +344,11 @@ public sealed class KibanaPagesTests : IAsyncLifetime
             offset += line.Length + 1;
         }
 
+        await StoreAsync(traceId, records);
+    }
+
+    async Task StoreAsync(string traceId, IReadOnlyList<IndexedRecord> records)
+    {
         await using var store = new ElasticsearchTraceStore(new ElasticsearchOptions { Urls = [KibanaFactAttribute.Store] });
         await store.OpenAsync(CancellationToken.None);
         (await store.WriteAsync(records, CancellationToken.None)).Refused.Should().BeEmpty();
@@ -294,8 +358,8 @@ public sealed class KibanaPagesTests : IAsyncLifetime
 
     async Task RemoveAsync(string traceId)
     {
-        using var found = JsonDocument.Parse(await _store.GetStringAsync($"{KibanaFactAttribute.Store}/logtrace-*/_search?size=100&_source=false&q=trace_id:%22{traceId}%22"));
-        foreach (var hit in found.RootElement.GetProperty("hits").GetProperty("hits").EnumerateArray())
-            (await _store.DeleteAsync($"{KibanaFactAttribute.Store}/{hit.GetProperty("_index")}/_doc/{hit.GetProperty("_id")}")).EnsureSuccessStatusCode();
+        var query = new JsonObject { ["query"] = new JsonObject { ["term"] = new JsonObject { ["trace_id"] = traceId } } };
+        using var content = new StringContent(query.ToJsonString(), Encoding.UTF8, "application/json");
+        (await _store.PostAsync($"{KibanaFactAttribute.Store}/logtrace-*/_delete_by_query?conflicts=proceed&refresh=true", content)).EnsureSuccessStatusCode();
     }
 }

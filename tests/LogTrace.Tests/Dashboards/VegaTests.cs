@@ -1,7 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using LogTrace.Benchmarks.Dashboards;
 using LogTrace.Dashboards;
-using LogTrace.Indexer;
 using LogTrace.Indexer.Chains;
 using LogTrace.Indexer.Store;
 using LogTrace.Tests.Indexer;
@@ -26,6 +26,7 @@ public sealed class VegaTests
         ["panel-losses-figures"] = ["chains", "records received", "missing numbers", "calls without record"],
         ["panel-losses-services"] = ["orders", "its call record is missing", "numbers are missing in it"],
         ["panel-losses-hosts"] = ["numbers are missing in it"],
+        ["panel-losses-never"] = [],
         ["panel-services-graph"] = ["(outside)", "gateway", "orders", "stock", "payment", "sqlite stock"],
         [Waterfall] = [],
     };
@@ -57,15 +58,16 @@ public sealed class VegaTests
         }
     }
 
+    public static TheoryData<string> AllVersions() => [.. VegaDrawing.Versions];
+
     [VegaTheory]
-    [InlineData("vega-7.10")]
-    [InlineData("vega-9.1")]
+    [MemberData(nameof(AllVersions))]
     public async Task Every_spec_is_drawn_of_an_empty_answer(string version)
     {
         var nothing = JsonNode.Parse("""
             {"hits":{"total":{"value":0},"hits":[]},"aggregations":{"matches":{"value":0},"requests":{"value":0},"failed":{"value":0},"lossy":{"value":0},"alarms":{"value":0},
             "took":{"values":{"50.0":null,"95.0":null,"99.0":null}},"chains":{"value":0},"placeholders":{"value":0},"gaps":{"value":0},"calleeOnly":{"value":0},"likely":{"value":0},"ambiguous":{"value":0},
-            "records":{"value":0},"services":{"buckets":[]},"known":{"callers":{"buckets":[]}}}}
+            "records":{"value":0},"services":{"buckets":[]},"entries":{"buckets":[]},"known":{"callers":{"buckets":[]}}}}
             """)!;
         var any = new[] { "reply", "pairs", "byCaller", "byCallee" }.ToDictionary(data => data, _ => nothing);
 
@@ -107,16 +109,36 @@ public sealed class VegaTests
     [VegaFact]
     public async Task A_chain_of_5_000_calls_is_drawn_and_of_a_larger_one_the_first_5_000_and_where_the_rest_is()
     {
-        var whole = ChainDocuments.From(Wide(ChainDocuments.MaxRows));
-        var large = ChainDocuments.From(Wide(ChainDocuments.MaxRows + 1_000));
+        var whole = LargeChain.Document(ChainDocuments.MaxRows);
+        var large = LargeChain.Document(ChainDocuments.MaxRows + 1_000);
 
-        var pictures = await VegaDrawing.DrawAsync([Job(whole, "vega-7.10"), Job(whole, "vega-9.1"), Job(large, "vega-9.1"), Job(whole, "vega-9.1", height: 100 + (18 * ChainDocuments.MaxRows))]);
+        var pictures = await VegaDrawing.DrawAsync([Job(whole, "vega-7.10"), Job(large, "vega-7.10"), Job(large, "vega-9.3"), Job(whole, "vega-9.3", height: 100 + (18 * ChainDocuments.MaxRows))]);
 
+        whole.NodeCount.Should().Be(ChainDocuments.MaxRows);
         pictures.Should().OnlyContain(picture => picture.Warnings.Count == 0 && !picture.IsBroken);
         foreach (var picture in pictures.Take(3)) picture.MarksOf("row").Count.Should().BeInRange(20, 40, "as many as there is room for are drawn, the others when they are scrolled to");
         pictures[3].MarksOf("row").Should().HaveCount(ChainDocuments.MaxRows);
         pictures[0].Texts.Should().NotContain(text => text.Contains("the first", StringComparison.Ordinal));
-        pictures[2].Texts.Should().Contain(text => text.StartsWith("Only the first 5,000 of 6,000 rows", StringComparison.Ordinal) && text.Contains("/chain/t", StringComparison.Ordinal));
+        pictures[2].Texts.Should().Contain(text => text.StartsWith("Only the first 5,000 of 6,000 rows", StringComparison.Ordinal) && text.Contains("/chain/large", StringComparison.Ordinal));
+    }
+
+    [VegaFact]
+    public async Task Hops_that_are_never_recorded_are_listed_and_none_is_said_in_words()
+    {
+        var some = JsonNode.Parse("""
+            {"aggregations":{"entries":{"buckets":[{"key":"POST /checkout","callers":{"buckets":[{"key":"orders","callees":{"buckets":[{"key":"legacy","doc_count":1200,"chains":{"value":1100}},{"key":"fax","doc_count":7,"chains":{"value":7}}]}}]}}]}}}
+            """)!;
+        var none = JsonNode.Parse("""{"aggregations":{"entries":{"buckets":[]}}}""")!;
+
+        var pictures = await VegaDrawing.DrawAsync(VegaDrawing.Versions.SelectMany(version =>
+            new[] { some, none }.Select(reply => new VegaDrawing.Job(Specs["panel-losses-never"], new Dictionary<string, JsonNode> { ["reply"] = reply }, version, Height: 180))));
+
+        pictures.Should().OnlyContain(picture => picture.Warnings.Count == 0 && !picture.IsBroken);
+        foreach (var pair in pictures.Chunk(2))
+        {
+            pair[0].Texts.Should().Equal("entry action", "caller", "callee", "calls", "chains", "POST /checkout", "orders", "legacy", "1,200", "1,100", "POST /checkout", "orders", "fax", "7", "7");
+            pair[1].Texts.Should().ContainSingle().Which.Should().StartWith("None so far: ");
+        }
     }
 
     [VegaFact]
@@ -136,18 +158,6 @@ public sealed class VegaTests
         picture.Texts.Should().Contain(text => text.StartsWith("Known loss 4: 1 calls without any record, 2 missing numbers, 1 calls whose caller's record is missing.", StringComparison.Ordinal));
     }
 
-    static CallChain Wide(int rows) => ChainSample.Build([ChainSample.Request("1.1", "gateway"), .. Enumerable.Range(2, rows - 1).Select(number => ChainSample.Call($"1.{number}", "gateway", "db:3306", "mysql.request", at: 1_000_000 + (number * 50)))]);
-
     /// <summary>The answer a server gives that has this one chain.</summary>
-    static VegaDrawing.Job Job(ChainDocument chain, string version, int height = 600)
-    {
-        var output = new BulkBuffer(1024);
-        ElasticsearchDocuments.WriteChain(chain, new CallVersions(), true, output);
-        var reply = new JsonObject
-        {
-            ["hits"] = new JsonObject { ["hits"] = new JsonArray(new JsonObject { ["_source"] = JsonNode.Parse(output.WrittenFrom(0)) }) },
-            ["aggregations"] = new JsonObject { ["matches"] = new JsonObject { ["value"] = 1 } },
-        };
-        return new VegaDrawing.Job(Specs[Waterfall], new Dictionary<string, JsonNode> { ["reply"] = reply }, version, Height: height);
-    }
+    static VegaDrawing.Job Job(ChainDocument chain, string version, int height = 600) => new(Specs[Waterfall], new Dictionary<string, JsonNode> { ["reply"] = LargeChain.Reply(chain) }, version, Height: height);
 }

@@ -10,8 +10,8 @@ public static class VegaDrawing
 {
     static readonly string Folder = Path.Combine(Repository.Root, "tests/vega");
 
-    /// <summary>The version of Kibana 7.10 and one of 9.x.</summary>
-    public static IReadOnlyList<string> Versions { get; } = ["vega-7.10", "vega-9.1"];
+    /// <summary>The version of Kibana 7.10 and those of 9.x.</summary>
+    public static IReadOnlyList<string> Versions { get; } = ["vega-7.10", "vega-9.1", "vega-9.3"];
 
     /// <summary>Why nothing can be drawn here; null when it can.</summary>
     public static string? Missing { get; } = WhyMissing();
