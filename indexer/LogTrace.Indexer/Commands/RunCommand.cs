@@ -49,8 +49,14 @@ static class RunCommand
             await pipeline.RunAsync(stop);
             var balance = Balance.Of(pipeline.Shipped, pipeline.Indexed);
             balance.WriteTo(Console.Out);
-            if (store is SqliteTraceStore sqlite && sqlite.Size() is { Records: > 0 } size)
-                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"store: {size.Records:N0} records in {size.Bytes:N0} bytes, {size.BytesPerRecord:N0} a record"));
+            if (store is SqliteTraceStore sqlite)
+            {
+                // Closing copies the logs beside the files into them: the size is then the one that lasts.
+                await sqlite.DisposeAsync();
+                if (sqlite.Size() is { Records: > 0 } size)
+                    Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"store: {size.Records:N0} records in {size.Bytes:N0} bytes, {size.BytesPerRecord:N0} a record"));
+            }
+
             return balance.Holds && !stop.IsCancellationRequested ? 0 : 1;
         }
 

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Buffers.Binary;
+using System.Collections;
 using System.Globalization;
 using System.IO.Hashing;
 using System.Reflection;
@@ -531,6 +532,9 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
 
         /// <summary>The traces with a record that has all words; null when there are too many to collect.</summary>
         public HashSet<string>? Traces { get; set; }
+
+        /// <summary>By file, for those that were asked for: which of its records have all words.</summary>
+        public Dictionary<string, BitArray> Records { get; } = new(StringComparer.Ordinal);
     }
 
     // The records of a chain may lie in other files than the chain.
@@ -593,29 +597,44 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
         {
             cancellationToken.ThrowIfCancellationRequested();
             var chain = ReadChain(rows);
-            if (!text.IsAsked || chain.TraceId == text.TraceId || (text.Traces is null ? HasWords(chain.TraceId, text.Match) : text.Traces.Contains(chain.TraceId))) found.Add(chain);
+            if (!text.IsAsked || chain.TraceId == text.TraceId || (text.Traces is null ? HasWords(chain.TraceId, text) : text.Traces.Contains(chain.TraceId))) found.Add(chain);
         }
 
         rows.Reset();
         return found;
     }
 
-    bool HasWords(string traceId, string match)
+    bool HasWords(string traceId, TextSearch text)
     {
         var has = false;
         foreach (var path in Paths())
         {
             ReadExisting(path, day =>
             {
-                var row = day.Prepare("SELECT 1 FROM records r WHERE r.trace_key = ?1 AND r.trace_id = ?2 AND EXISTS (SELECT 1 FROM texts t WHERE t.texts MATCH ?3 AND t.rowid = r.id) LIMIT 1")
-                    .Bind(KeyOf(traceId)).Bind(traceId).Bind(match);
-                has = row.Step();
-                row.Reset();
+                var rows = day.Prepare("SELECT id FROM records WHERE trace_key = ?1 AND trace_id = ?2").Bind(KeyOf(traceId)).Bind(traceId);
+                while (!has && rows.Step())
+                {
+                    // Of all records at once: to look for each of them in what a common word has is to go through half of that again and again.
+                    if (!text.Records.TryGetValue(path, out var matching)) text.Records[path] = matching = Matching(day, text.Match);
+                    has = rows.Int64(0) < matching.Length && matching[(int)rows.Int64(0)];
+                }
+
+                rows.Reset();
             });
             if (has) return true;
         }
 
         return false;
+    }
+
+    static BitArray Matching(DayConnection day, string match)
+    {
+        var matching = new BitArray((int)Math.Min(int.MaxValue, (day.Scalar("SELECT max(id) FROM records") ?? 0) + 1));
+        var rows = day.Prepare("SELECT rowid FROM texts WHERE texts MATCH ?1").Bind(match);
+        while (rows.Step())
+            if (rows.Int64(0) < matching.Length) matching[(int)rows.Int64(0)] = true;
+        rows.Reset();
+        return matching;
     }
 
     public Task<IReadOnlyList<string>> FindUndecidedAsync(long beforeMicros, int limit, CancellationToken cancellationToken) =>
