@@ -190,6 +190,7 @@ public sealed partial class DashboardLinter
 
             CheckField(fields, attributes["timeFieldName"]?.GetValue<string>() ?? "", "date_histogram");
             foreach (var (field, _) in TryParse(attributes["fieldFormatMap"]?.GetValue<string>() ?? "") as JsonObject ?? []) CheckField(fields, field);
+            foreach (var filter in TryParse(attributes["sourceFilters"]?.GetValue<string>() ?? "[]") as JsonArray ?? []) CheckField(fields, (string?)filter!["value"] ?? "");
         }
 
         /// <summary>Two data views may be of the same indices with other formats, but not of the same title: logtrace-chains* is also of logtrace-chains-*.</summary>

@@ -72,13 +72,15 @@ public sealed partial class DashboardSources
         var source = Read($"data-views/{name}.json");
         var formats = new JsonObject();
         foreach (var (field, format) in source["formats"]!.AsObject()) formats[field] = format is JsonValue shared ? _theme["formats"]![shared.GetValue<string>()]!.DeepClone() : format!.DeepClone();
-        return SavedObjectFormat.Object(SavedObjectFormat.DataView, DataViewId(name), new JsonObject
+        var attributes = new JsonObject
         {
             ["title"] = Copy(source, "title"),
             ["timeFieldName"] = Copy(source, "timeField"),
             ["fields"] = SavedObjectFormat.Text(Fields(_theme["indices"]![source["of"]?.GetValue<string>() ?? name]!.GetValue<string>())),
             ["fieldFormatMap"] = SavedObjectFormat.Text(formats),
-        });
+        };
+        if (source["without"] is JsonArray without) attributes["sourceFilters"] = SavedObjectFormat.Text(new JsonArray([.. without.Select(field => (JsonNode)new JsonObject { ["value"] = field!.DeepClone() })]));
+        return SavedObjectFormat.Object(SavedObjectFormat.DataView, DataViewId(name), attributes);
     }
 
     /// <summary>

@@ -32,7 +32,7 @@ public static class SavedObjectFormat
     /// <summary>Attributes that the strictest server takes; any other is refused there.</summary>
     public static IReadOnlyDictionary<string, string[]> Attributes { get; } = new Dictionary<string, string[]>
     {
-        [DataView] = ["title", "timeFieldName", "fields", "fieldFormatMap"],
+        [DataView] = ["title", "timeFieldName", "fields", "fieldFormatMap", "sourceFilters"],
         [Search] = ["title", "description", "hits", "columns", "sort", "version", "kibanaSavedObjectMeta"],
         [Visualization] = ["title", "description", "visState", "uiStateJSON", "version", "savedSearchRefName", "kibanaSavedObjectMeta"],
         [Dashboard] = ["title", "description", "hits", "version", "panelsJSON", "optionsJSON", "timeRestore", "timeFrom", "timeTo", "refreshInterval", "kibanaSavedObjectMeta"],
