@@ -18,16 +18,42 @@ static class ActionKey
     {
         if (string.IsNullOrWhiteSpace(action)) return null;
         var text = Cut(action, MaxRead, "").Trim();
-        var family = name?.Split('.', 2)[0] ?? "";
-        var key = family switch
+        var key = FamilyOf(name) switch
         {
-            "mysql" or "mariadb" => Sql(text, isMySql: true),
-            "pgsql" or "postgres" or "postgresql" or "sqlite" or "mssql" or "sqlserver" or "oracle" or "sql" or "db" or "clickhouse" => Sql(text, isMySql: false),
-            "redis" or "memcache" or "memcached" => Command(text),
+            Family.MySql => Sql(text, isMySql: true),
+            Family.Sql => Sql(text, isMySql: false),
+            Family.Command => Command(text),
             _ when TrySplitUrl(text, out var url) => url.Method + url.Origin + PathPattern(url.Path),
             _ => WithoutValues(text),
         };
         return Cut(key, MaxLength);
+    }
+
+    enum Family
+    {
+        Other, MySql, Sql, Command,
+    }
+
+    static Family FamilyOf(ReadOnlySpan<char> name)
+    {
+        var dot = name.IndexOf('.');
+        return (dot < 0 ? name : name[..dot]) switch
+        {
+            "mysql" or "mariadb" => Family.MySql,
+            "pgsql" or "postgres" or "postgresql" or "sqlite" or "mssql" or "sqlserver" or "oracle" or "sql" or "db" or "clickhouse" => Family.Sql,
+            "redis" or "memcache" or "memcached" => Family.Command,
+            _ => Family.Other,
+        };
+    }
+
+    /// <summary>The key of an action and, of an HTTP action, <see cref="RouteOf"/>: both of one look at it.</summary>
+    public static (string? Key, string? Route) KeyAndRoute(string? name, string? action)
+    {
+        if (string.IsNullOrWhiteSpace(action)) return (null, null);
+        var isUrl = TrySplitUrl(Cut(action, MaxRead, "").Trim(), out var url);
+        if (!isUrl || FamilyOf(name) != Family.Other) return (Of(name, action), isUrl ? Cut(PathPattern(url.Path), MaxLength) : null);
+        var path = PathPattern(url.Path);
+        return (Cut(url.Method + url.Origin + path, MaxLength), Cut(path, MaxLength));
     }
 
     /// <summary>Path of an HTTP action without ids, host and query; null for other actions.</summary>
@@ -86,6 +112,7 @@ static class ActionKey
 
     static string PathPattern(string path)
     {
+        if (!HasId(path)) return path;
         var segments = path.Split('/');
         for (var index = 0; index < segments.Length; index++)
         {
@@ -96,6 +123,17 @@ static class ActionKey
         }
 
         return string.Join('/', segments);
+    }
+
+    static bool HasId(string path)
+    {
+        foreach (var range in path.AsSpan().Split('/'))
+        {
+            var segment = path.AsSpan()[range];
+            if (IsId(segment) || (segment.IndexOf('.') is > 0 and var dot && IsId(segment[..dot]))) return true;
+        }
+
+        return false;
     }
 
     // Numbers, UUIDs, hashes, long tokens and addresses name one thing each; words and "v3" name a kind of thing.

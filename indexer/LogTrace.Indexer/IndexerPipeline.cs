@@ -174,8 +174,7 @@ public sealed class IndexerPipeline(
         var setAside = 0;
         foreach (var line in batch.Lines)
         {
-            // A copy of its own: the record stays until its chain is built, the batch's memory goes back.
-            ReadOnlyMemory<byte> bytes = batch.Span(line).ToArray();
+            var bytes = batch.Memory(line);
             string? problem = null;
             var content = line.Source.IsOfAnotherShipper ? Envelope.LineOf(bytes, out problem) : bytes;
             if (RecordCodec.TryRead(content, out var record, out var reason))
@@ -443,9 +442,9 @@ public sealed class IndexerPipeline(
         foreach (var trace in traces)
         {
             if (trace.Records is null) continue;
-            var document = DocumentOf(trace.TraceId, trace.Records);
+            var document = DocumentOf(trace.TraceId, trace.Records.Read());
             documents.Add(document);
-            rowBytes += document.RowsJson.Length;
+            rowBytes += document.RowsUtf8.Length;
             if (documents.Count < ChainsPerWrite && rowBytes < RowBytesPerWrite) continue;
             await AddAsync();
         }
@@ -488,7 +487,7 @@ public sealed class IndexerPipeline(
                 if (records.Count == 0) continue;
                 var document = DocumentOf(traceId, records);
                 documents.Add(document);
-                rowBytes += document.RowsJson.Length;
+                rowBytes += document.RowsUtf8.Length;
                 if (records.Count >= OpenTraces.LargeTrace) Postpone(traceId, started);
                 if (documents.Count < ChainsPerWrite && rowBytes < RowBytesPerWrite) continue;
                 await WriteAsync(documents, cancellationToken);

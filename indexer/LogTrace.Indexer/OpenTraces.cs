@@ -12,10 +12,10 @@ sealed class OpenTrace(string traceId, long first)
     public long Last { get; set; } = first;
 
     /// <summary>All records of it that passed since it was opened; null when they are more than is worth keeping, or the store is known to hold others: then the store is asked.</summary>
-    public List<IndexedRecord>? Records { get; set; } = [];
+    public PassedRecords? Records { get; set; } = new();
 
     /// <summary>Memory that <see cref="Records"/> take, about.</summary>
-    public long Bytes { get; set; }
+    public long Bytes => Records?.Bytes ?? 0;
 }
 
 /// <summary>
@@ -25,9 +25,6 @@ sealed class OpenTraces
 {
     /// <summary>A trace of more records is read from the store when it is built: one that large would take the room of all others.</summary>
     public const int LargeTrace = 2_000;
-
-    // A decoded record beside its line: its fields' places and what was derived from it.
-    const int RecordBytes = 1_500;
 
     readonly Lock _lock = new();
     readonly Dictionary<string, OpenTrace> _traces = new(StringComparer.Ordinal);
@@ -50,7 +47,7 @@ sealed class OpenTraces
     }
 
     /// <summary>Adds records that are in the store.</summary>
-    /// <param name="records">They must keep their lines themselves.</param>
+    /// <param name="records">What is kept of them is a copy.</param>
     /// <param name="areNew">False when some of them were in the store before: who brought those may have brought more of their traces.</param>
     /// <param name="now">The clock's timestamp.</param>
     public void Add(IReadOnlyList<IndexedRecord> records, bool areNew, long now)
@@ -60,13 +57,18 @@ sealed class OpenTraces
             foreach (var record in records)
             {
                 if (record.Record.TraceId is not { } traceId) continue;
-                if (!_traces.TryGetValue(traceId, out var trace)) _traces.Add(traceId, trace = new OpenTrace(traceId, now));
+                if (!_traces.TryGetValue(traceId, out var trace))
+                {
+                    _traces.Add(traceId, trace = new OpenTrace(traceId, now));
+                    _bytes += trace.Bytes;
+                }
+
                 trace.Last = now;
                 if (!areNew || trace.Records?.Count >= LargeTrace) Forget(trace);
                 if (trace.Records is null) continue;
+                var before = trace.Bytes;
                 trace.Records.Add(record);
-                trace.Bytes += record.Record.SourceLine.Length + RecordBytes;
-                _bytes += record.Record.SourceLine.Length + RecordBytes;
+                _bytes += trace.Bytes - before;
             }
         }
     }
@@ -119,7 +121,6 @@ sealed class OpenTraces
     void Forget(OpenTrace trace)
     {
         _bytes -= trace.Bytes;
-        trace.Bytes = 0;
         trace.Records = null;
     }
 }

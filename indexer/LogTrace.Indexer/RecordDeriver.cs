@@ -23,6 +23,7 @@ public static class RecordDeriver
         long? codeNumber = long.TryParse(record.Code, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number) ? number : null;
         var isError = IsError(record.Name, kind, codeNumber);
         var (tags, template) = ReadExtra(record);
+        var (actionKey, route) = ActionKey.KeyAndRoute(record.Name, record.Action);
         var isWork = kind is RecordKind.Server or RecordKind.Client or RecordKind.Internal;
         return new IndexedRecord
         {
@@ -38,8 +39,8 @@ public static class RecordDeriver
             StartMicros = isWork ? record.TimestampMicros - (record.DurationMicros ?? 0) : record.TimestampMicros,
             IsError = isError,
             CodeNumber = codeNumber,
-            Route = ActionKey.RouteOf(record.Action),
-            ActionKey = ActionKey.Of(record.Name, record.Action),
+            Route = route,
+            ActionKey = actionKey,
             ErrorKey = isError ? ErrorKeyOf(record, template) : null,
             Peer = kind == RecordKind.Client ? PeerOf(record) : null,
             Tags = tags,

@@ -138,6 +138,13 @@ public static class RecordCodec
         output.Write("}"u8);
     }
 
+    /// <summary>As <see cref="Write"/>, but a record whose line is in that form already (<see cref="TraceRecord.IsAsWritten"/>) goes out as it came in, whatever the order of its fields: nothing is encoded anew.</summary>
+    public static void WriteLine(TraceRecord record, IBufferWriter<byte> output)
+    {
+        if (record.IsAsWritten) output.Write(record.SourceLine.Span);
+        else Write(record, output);
+    }
+
     static void WriteName(IBufferWriter<byte> output, FieldInfo field, ref bool isFirst)
     {
         output.Write(isFirst ? "\""u8 : ",\""u8);
@@ -240,6 +247,9 @@ public static class RecordCodec
         bool _hasTime;
         bool _hasLeftovers;
 
+        // Whether the line could be what Write writes, see TraceRecord.IsAsWritten.
+        bool _isAsWritten;
+
         public Assignment(TraceRecord record, ReadOnlySpan<byte> line, Span<JsonMember> members, Span<int> places)
         {
             _record = record;
@@ -247,6 +257,7 @@ public static class RecordCodec
             _members = members;
             _places = places;
             _isUtf8 = Utf8.IsValid(line);
+            _isAsWritten = _isUtf8 && line[0] == (byte)'{' && line.IndexOf((byte)'\n') < 0;
             places.Fill(-1);
         }
 
@@ -276,8 +287,13 @@ public static class RecordCodec
             if (!_hasTime) return _timeProblem ?? "timestamp: there is none";
             ReadExtra();
             _record.UnreadableFields = _unreadable;
+            _record.IsAsWritten = _isAsWritten && !_hasLeftovers && _unreadable is null && HasOwnSeconds();
             return null;
         }
+
+        // The whole seconds that belong to the record's time: the store's date, and all that a reader of other programs knows of it.
+        readonly bool HasOwnSeconds() =>
+            HasValue(RecordField.Timestamp) && TryNumber(_members[_places[(int)RecordField.Timestamp]].Value, 1, out var seconds, out var isExact) && isExact && seconds == _record.TimestampMicros / 1_000_000;
 
         // Finds each member's field; -1 are leftovers. Of a field given twice only the last member stays.
         bool Match()
@@ -291,11 +307,13 @@ public static class RecordCodec
                 if (FieldLookup.TryFind(name, out var field))
                 {
                     member.Field = (short)field;
+                    _isAsWritten = _isAsWritten && _places[(int)field] < 0 && member.Value.Kind != JsonKind.Null && !member.NameEscaped && name.Length == FieldLookup.NameOf(field).Length;
                     _places[(int)field] = index;
                 }
                 else if (member.Value.Kind == JsonKind.Null)
                 {
                     member.Field = FieldLookup.Consumed;
+                    _isAsWritten = false;
                 }
                 else
                 {
@@ -349,6 +367,7 @@ public static class RecordCodec
             var text = Plain(value);
             if (!RpcId.TryParse(text, out var id, out var problem)) return $"rpc_id '{Excerpt(text)}': {RpcId.Describe(problem)}";
             _record.RpcId = id;
+            _isAsWritten = _isAsWritten && value is { Kind: JsonKind.String, Escaped: false } && Ascii.Equals(text, id.Text);
             return null;
         }
 
@@ -361,6 +380,13 @@ public static class RecordCodec
 
         bool ReadField(RecordField field, in JsonValue value)
         {
+            _isAsWritten = _isAsWritten && field switch
+            {
+                RecordField.Timestamp or RecordField.TimestampUs or RecordField.ResponseLength => value.Kind == JsonKind.Number && _line.Slice(value.Start, value.Length).IndexOfAnyExceptInRange((byte)'0', (byte)'9') < 0,
+                RecordField.Duration or RecordField.DnsDuration => value.Kind == JsonKind.Number && TryNumber(value, 1_000_000, out _, out var isWhole) && isWhole,
+                RecordField.Debug or RecordField.Sampled => value.Kind is JsonKind.True or JsonKind.False,
+                _ => value.Kind == JsonKind.String,
+            };
             switch (field)
             {
                 case RecordField.Timestamp:
@@ -456,10 +482,12 @@ public static class RecordCodec
             _ => null,
         };
 
-        readonly void UseAliasOfName()
+        void UseAliasOfName()
         {
             var name = _record.Utf8(RecordField.Name);
-            if (name.SequenceEqual("metrix.count"u8) || name.SequenceEqual("metric.count"u8)) _record.Set(RecordField.Name, "metric.counter");
+            if (!name.SequenceEqual("metrix.count"u8) && !name.SequenceEqual("metric.count"u8)) return;
+            _record.Set(RecordField.Name, "metric.counter");
+            _isAsWritten = false;
         }
 
         void KeepUnderExtra(ref JsonMember member, RecordField field)
@@ -490,6 +518,7 @@ public static class RecordCodec
                     return;
                 }
 
+                _isAsWritten = false;
                 var rewritten = new ArrayBufferWriter<byte>(raw.Length + 16);
                 if (ExtraJson.Rewrite(raw, rewritten)) Report("extra");
                 _record.SetBytes(RecordField.Extra, rewritten.WrittenSpan);

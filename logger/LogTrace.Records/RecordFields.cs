@@ -57,6 +57,9 @@ public sealed record FieldInfo(RecordField Field, string WireName, FieldType Typ
 /// <summary>Every name on the wire, once. The codec, the stores' mappings, SCHEMA.md and the dashboards take them from here.</summary>
 public static class RecordFields
 {
+    /// <summary>Number of fields.</summary>
+    internal const int Count = (int)RecordField.ParentSpanId + 1;
+
     /// <summary>All fields, indexed by <see cref="RecordField"/>.</summary>
     public static IReadOnlyList<FieldInfo> All { get; } =
     [

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Text;
 
 namespace LogTrace.Records;
@@ -9,18 +10,35 @@ namespace LogTrace.Records;
 /// <remarks>Not safe for concurrent use: asking for a string caches it. The record keeps the memory of its line alive.</remarks>
 public sealed class TraceRecord
 {
-    readonly Slot[] _slots = new Slot[RecordFields.All.Count];
+    // Where each field's bytes lie. A record that was read is one object as long as nobody asks for a string.
+    Slots _slots;
+    string?[]? _texts;
 
     // The line first, then whatever had to be unescaped: a slice's start counts through both.
     ReadOnlyMemory<byte> _line;
     byte[] _unescaped = [];
+    bool _isAsWritten;
 
-    struct Slot
+    /// <summary>A slice, or a mere text; the default is a field that the record does not have.</summary>
+    readonly struct Slot
     {
-        public string? Text;
-        public int Start;
-        public int Length;
-        public bool IsSet;
+        readonly int _start;
+        readonly int _lengthAndOne;
+
+        public static readonly Slot OfText = new(0, -2);
+
+        public Slot(int start, int length) => (_start, _lengthAndOne) = (start, length + 1);
+
+        public int Start => _start;
+        public int Length => _lengthAndOne - 1;
+        public bool IsSet => _lengthAndOne != 0;
+        public bool IsText => _lengthAndOne < 0;
+    }
+
+    [InlineArray(RecordFields.Count)]
+    struct Slots
+    {
+        Slot _first;
     }
 
     /// <summary>Kind of record, such as <c>request.info</c>.</summary>
@@ -30,28 +48,28 @@ public sealed class TraceRecord
     public string? TraceId { get => Text(RecordField.TraceId); init => Set(RecordField.TraceId, value); }
 
     /// <summary>Place in the chain; null for an event that carries none.</summary>
-    public RpcId? RpcId { get; set; }
+    public RpcId? RpcId { get; set => (field, _isAsWritten) = (value, false); }
 
     /// <summary>Microseconds since the epoch at which the record was logged: from timestamp_us, else from timestamp.</summary>
-    public long TimestampMicros { get; set; }
+    public long TimestampMicros { get; set => (field, _isAsWritten) = (value, false); }
 
     /// <summary>True when the time is known to the microsecond (timestamp_us or CLEF's @t), not only to the second.</summary>
-    public bool HasPreciseTime { get; set; }
+    public bool HasPreciseTime { get; set => (field, _isAsWritten) = (value, false); }
 
     /// <summary>Time taken, in microseconds.</summary>
-    public long? DurationMicros { get; set; }
+    public long? DurationMicros { get; set => (field, _isAsWritten) = (value, false); }
 
     /// <summary>Name resolution, in microseconds.</summary>
-    public long? DnsDurationMicros { get; set; }
+    public long? DnsDurationMicros { get; set => (field, _isAsWritten) = (value, false); }
 
     /// <summary>Bytes of the response.</summary>
-    public long? ResponseLength { get; set; }
+    public long? ResponseLength { get; set => (field, _isAsWritten) = (value, false); }
 
     /// <summary>Part of an X-DEBUG request.</summary>
-    public bool? Debug { get; set; }
+    public bool? Debug { get; set => (field, _isAsWritten) = (value, false); }
 
     /// <summary>Parts of the trace were left out on purpose.</summary>
-    public bool? Sampled { get; set; }
+    public bool? Sampled { get; set => (field, _isAsWritten) = (value, false); }
 
     /// <summary>Owner.</summary>
     public string? Department { get => Text(RecordField.Department); init => Set(RecordField.Department, value); }
@@ -113,6 +131,12 @@ public sealed class TraceRecord
     /// <summary>Fields whose value could not be read as the field's type; the value is kept under extra. Null when there are none.</summary>
     public IReadOnlyList<string>? UnreadableFields { get; set; }
 
+    /// <summary>
+    /// The line of <see cref="SourceLine"/> holds this record in SCHEMA.md's names and types and nothing besides, each name once; order, blanks and needless escapes are its own.
+    /// So it can be passed on as it is. False as soon as a field was set.
+    /// </summary>
+    public bool IsAsWritten { get => _isAsWritten; internal set => _isAsWritten = value; }
+
     /// <summary>The bytes of the line that the record was read from; empty for a record made in code.</summary>
     public ReadOnlyMemory<byte> SourceLine => _line;
 
@@ -136,31 +160,35 @@ public sealed class TraceRecord
     /// <summary>Text of a string field (or the JSON of extra), null when the record has none. Number and boolean fields have properties of their own.</summary>
     public string? Text(RecordField field)
     {
-        ref var slot = ref _slots[(int)field];
+        ref readonly var slot = ref _slots[(int)field];
         if (!slot.IsSet) return null;
-        return slot.Text ??= Encoding.UTF8.GetString(Slice(slot));
+        return Texts[(int)field] ??= Encoding.UTF8.GetString(Slice(slot));
     }
 
     /// <summary>UTF-8 text of a string field (unescaped; for extra its JSON), empty when the record has none. Makes no string for a record that was read.</summary>
     public ReadOnlySpan<byte> Utf8(RecordField field)
     {
-        ref var slot = ref _slots[(int)field];
+        ref readonly var slot = ref _slots[(int)field];
         if (!slot.IsSet) return default;
-        return slot.Length >= 0 ? Slice(slot) : Encoding.UTF8.GetBytes(slot.Text!);
+        return slot.IsText ? Encoding.UTF8.GetBytes(Texts[(int)field]!) : Slice(slot);
     }
 
     /// <summary>True when the record has a value for a text field or extra.</summary>
     public bool Has(RecordField field) => _slots[(int)field].IsSet;
 
     /// <summary>Sets a text field; null removes it.</summary>
-    public void Set(RecordField field, string? value) => _slots[(int)field] = new Slot { Text = value, Length = -1, IsSet = value is not null };
+    public void Set(RecordField field, string? value)
+    {
+        _slots[(int)field] = value is null ? default : Slot.OfText;
+        if (value is not null || _texts is not null) Texts[(int)field] = value;
+        _isAsWritten = false;
+    }
 
     /// <summary>Says where the slices of a read record point to.</summary>
     internal void SetLine(ReadOnlyMemory<byte> line) => _line = line;
 
     /// <summary>Sets a field to a slice of the line, which needed no unescaping.</summary>
-    internal void SetSlice(RecordField field, int start, int length) =>
-        _slots[(int)field] = new Slot { Start = start, Length = length, IsSet = true };
+    internal void SetSlice(RecordField field, int start, int length) => _slots[(int)field] = new Slot(start, length);
 
     /// <summary>Sets a field to bytes of its own, such as unescaped text.</summary>
     internal void SetBytes(RecordField field, ReadOnlySpan<byte> utf8)
@@ -168,8 +196,10 @@ public sealed class TraceRecord
         var start = _unescaped.Length;
         Array.Resize(ref _unescaped, start + utf8.Length);
         utf8.CopyTo(_unescaped.AsSpan(start));
-        _slots[(int)field] = new Slot { Start = _line.Length + start, Length = utf8.Length, IsSet = true };
+        _slots[(int)field] = new Slot(_line.Length + start, utf8.Length);
     }
+
+    string?[] Texts => _texts ??= new string?[RecordFields.Count];
 
     ReadOnlySpan<byte> Slice(in Slot slot) =>
         slot.Start >= _line.Length && slot.Length > 0

@@ -14,6 +14,8 @@ namespace LogTrace.Transport;
 /// <param name="Path">Path at the time of reading.</param>
 public sealed record SourceFile(string HostId, UInt128 FileId, string Path)
 {
+    [ThreadStatic] static XxHash128? t_hash;
+
     /// <summary>The host id of what others put into Kafka.</summary>
     internal const string OtherShippers = "kafka";
 
@@ -26,8 +28,11 @@ public sealed record SourceFile(string HostId, UInt128 FileId, string Path)
     /// </summary>
     public UInt128 RecordIdAt(long offset, ReadOnlySpan<byte> line)
     {
-        var hash = new XxHash128();
-        hash.Append(Encoding.UTF8.GetBytes(HostId));
+        // One for each thread: it holds a kilobyte, which is more than most lines.
+        var hash = t_hash ??= new XxHash128();
+        hash.Reset();
+        Span<byte> host = HostId.Length <= 128 ? stackalloc byte[3 * 128] : new byte[HostId.Length * 3];
+        hash.Append(host[..Encoding.UTF8.GetBytes(HostId, host)]);
         Span<byte> position = stackalloc byte[25];
         position[0] = 0; // ends the host id, so that host "a" with file "b..." differs from host "ab..."
         BinaryPrimitives.WriteUInt128BigEndian(position[1..], FileId);

@@ -24,13 +24,16 @@ public static class ChainDocuments
 
     /// <param name="chain">The chain.</param>
     /// <param name="labels">What other chains say about its nodes, see <see cref="HopKnowledge"/>; null for nothing.</param>
-    public static ChainDocument From(CallChain chain, IReadOnlyDictionary<ChainNode, HopLabel>? labels = null) => new()
+    public static ChainDocument From(CallChain chain, IReadOnlyDictionary<ChainNode, HopLabel>? labels = null) => From(chain, ActionKey.Of(RecordNames.RequestInfo, chain.EntryAction), labels);
+
+    static ChainDocument From(CallChain chain, string? entryKey, IReadOnlyDictionary<ChainNode, HopLabel>? labels) => new()
     {
         TraceId = chain.TraceId,
         StartMicros = chain.StartMicros,
         DurationMicros = chain.DurationMicros,
         EntryService = chain.EntryService,
         EntryAction = chain.EntryAction,
+        EntryKey = entryKey,
         EntryCode = chain.EntryCode,
         Services = chain.Services,
         Edges = chain.Edges,
@@ -50,9 +53,9 @@ public static class ChainDocuments
         Complete = chain.Complete,
         Resolved = chain.Resolved,
         LastRecordMicros = chain.LastRecordMicros,
-        RowsJson = Rows(chain, labels: labels),
+        RowsUtf8 = Rows(chain, labels: labels),
         RowsTotal = chain.RowCount,
-        Calls = [.. chain.Nodes.Where(CrossesProcesses).Select(node => CallOf(chain, node, LabelOf(labels, node)))],
+        Calls = [.. chain.Nodes.Where(CrossesProcesses).Select(node => CallOf(chain, node, entryKey, LabelOf(labels, node)))],
     };
 
     /// <summary>
@@ -63,7 +66,7 @@ public static class ChainDocuments
     /// (<c>service, start_us, duration_us</c>, or null where that side has no record). A row for missing numbers: <c>gap</c> (<c>1.5..1.9</c>),
     /// <c>depth</c> and <c>service</c> of what is missing, and <c>count</c>. Flags that are false are left out.
     /// </summary>
-    public static string Rows(CallChain chain, int maxRows = MaxRows, IReadOnlyDictionary<ChainNode, HopLabel>? labels = null)
+    public static ReadOnlyMemory<byte> Rows(CallChain chain, int maxRows = MaxRows, IReadOnlyDictionary<ChainNode, HopLabel>? labels = null)
     {
         var buffer = new ArrayBufferWriter<byte>(4096);
         using (var json = new Utf8JsonWriter(buffer))
@@ -79,7 +82,7 @@ public static class ChainDocuments
             json.WriteEndArray();
         }
 
-        return Encoding.UTF8.GetString(buffer.WrittenSpan);
+        return buffer.WrittenMemory;
     }
 
     static void WriteNode(Utf8JsonWriter json, ChainNode node, HopLabel? label, ref int logs)
@@ -163,7 +166,7 @@ public static class ChainDocuments
 
     static HopLabel? LabelOf(IReadOnlyDictionary<ChainNode, HopLabel>? labels, ChainNode node) => labels is not null && labels.TryGetValue(node, out var label) ? label : null;
 
-    static CallDocument CallOf(CallChain chain, ChainNode node, HopLabel? label) => new()
+    static CallDocument CallOf(CallChain chain, ChainNode node, string? entryKey, HopLabel? label) => new()
     {
         Id = CallId(chain.TraceId, node),
         TraceId = chain.TraceId,
@@ -172,6 +175,7 @@ public static class ChainDocuments
         StartMicros = node.StartMicros,
         EntryService = chain.EntryService,
         EntryAction = chain.EntryAction,
+        EntryKey = entryKey,
         // Loss has to be somebody's: what is below a call without record was called by the service that the call is named after.
         Caller = node.CallerService ?? (node.Parent is { IsPlaceholder: true } parent ? parent.Service : null),
         Callee = node.Target ?? (node.IsPlaceholder ? node.Service : null),
@@ -197,14 +201,16 @@ public static class ChainDocuments
     /// <summary>Identity of a call document: 128-bit hash of (trace_id, rpc_id, execution).</summary>
     public static UInt128 CallId(string traceId, ChainNode node)
     {
-        var hash = new XxHash128();
-        hash.Append(Encoding.UTF8.GetBytes(traceId));
-        hash.Append([0]); // no trace id holds it: ("a", "1.2") and ("a1", ".2") differ
-        Span<byte> tail = stackalloc byte[5];
-        hash.Append(Encoding.ASCII.GetBytes(node.IdText.ToString()));
-        tail[0] = 0;
-        BinaryPrimitives.WriteInt32BigEndian(tail[1..], node.Execution);
-        hash.Append(tail);
-        return hash.GetCurrentHashAsUInt128();
+        // Both are ASCII. The bytes between and behind them: no id holds a zero, so ("a", "1.2") and ("a1", ".2") differ.
+        var id = node.IdText;
+        var length = Encoding.UTF8.GetByteCount(traceId);
+        var most = length + id.Length + 6;
+        Span<byte> bytes = most <= 512 ? stackalloc byte[most] : new byte[most];
+        Encoding.UTF8.GetBytes(traceId, bytes);
+        bytes[length] = 0;
+        length += 1 + Encoding.ASCII.GetBytes(id, bytes[(length + 1)..]);
+        bytes[length] = 0;
+        BinaryPrimitives.WriteInt32BigEndian(bytes[(length + 1)..], node.Execution);
+        return XxHash128.HashToUInt128(bytes[..(length + 5)]);
     }
 }

@@ -1,3 +1,5 @@
+using System.Text;
+
 namespace LogTrace.Indexer.Store;
 
 /// <summary>One trace's chain as stored: what lists, searches and dashboards need without building the chain again. Derived data, rewritten whenever late records arrive.</summary>
@@ -12,7 +14,7 @@ public sealed record ChainDocument
     public string? EntryAction { get; init; }
 
     /// <summary>The entry action without ids and values: what equal requests have in common.</summary>
-    public string? EntryKey => ActionKey.Of("request.info", EntryAction);
+    public string? EntryKey { get => field ?? ActionKey.Of("request.info", EntryAction); init; }
 
     public string? EntryCode { get; init; }
     public IReadOnlyList<string> Services { get; init; } = [];
@@ -50,7 +52,12 @@ public sealed record ChainDocument
     public bool Dropped { get; init; }
 
     /// <summary>The drawn rows as a JSON array, the first 5,000.</summary>
-    public string RowsJson { get; init; } = "[]";
+    public string RowsJson { get => Encoding.UTF8.GetString(RowsUtf8.Span); init => RowsUtf8 = Encoding.UTF8.GetBytes(value); }
+
+    /// <summary>The same as it is stored.</summary>
+    internal ReadOnlyMemory<byte> RowsUtf8 { get; init; } = "[]"u8.ToArray();
+
+
     public int RowsTotal { get; init; }
 
     public IReadOnlyList<CallDocument> Calls { get; init; } = [];
@@ -69,7 +76,7 @@ public sealed record CallDocument
     public string? EntryAction { get; init; }
 
     /// <summary>The entry action without ids and values.</summary>
-    public string? EntryKey => Indexer.ActionKey.Of("request.info", EntryAction);
+    public string? EntryKey { get => field ?? Indexer.ActionKey.Of("request.info", EntryAction); init; }
 
     public string? Caller { get; init; }
     public string? Callee { get; init; }

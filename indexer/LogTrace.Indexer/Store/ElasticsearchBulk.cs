@@ -67,7 +67,7 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
             await _inFlight.WaitAsync(cancellationToken);
             try
             {
-                var buffer = new BulkBuffer(Math.Min(options.BulkBytes, 1 << 20));
+                var buffer = new BulkBuffer(options.BulkBytes + (options.BulkBytes / 8));
                 var first = next;
                 while (next < items.Count && buffer.Length < options.BulkBytes)
                 {
@@ -99,6 +99,8 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
             Figures.Settled(results.Span, buffer.Length);
             _inFlight.Release();
         }
+
+        buffer.Return();
     }
 
     async Task SettleAsync(BulkBuffer buffer, int[] pending, Memory<BulkResult> results, Patience patience, CancellationToken cancellationToken)
@@ -112,6 +114,7 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
             {
                 var answer = await http.SendOnceAsync(HttpMethod.Post, _path, buffer.Content(pending, options.Compresses), askFirst, cancellationToken);
                 Figures.Answered(Stopwatch.GetElapsedTime(started), answer.Status);
+                if (answer.Status != 200) buffer.Keep();
                 if (answer.Status == 200)
                 {
                     var (left, reason) = Take(answer.Body, buffer, pending, results.Span);
@@ -148,6 +151,7 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
             catch (NoAnswerException exception)
             {
                 Figures.Answered(Stopwatch.GetElapsedTime(started), null);
+                buffer.Keep();
                 problem = exception.Message;
                 askFirst = true;
                 MarkUncertain(pending, results.Span);
@@ -190,7 +194,13 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
         foreach (var item in items.EnumerateArray())
         {
             if (item.ValueKind != JsonValueKind.Object) throw new JsonException("an item is no object");
-            var action = item.EnumerateObject().FirstOrDefault();
+            JsonProperty action = default;
+            foreach (var member in item.EnumerateObject())
+            {
+                action = member;
+                break;
+            }
+
             if (action.Value.ValueKind != JsonValueKind.Object || !action.Value.TryGetProperty("status", out var status) || !status.TryGetInt32(out var number))
                 throw new JsonException("an item has no status");
             answers.Add((action.Name, number, action.Value.TryGetProperty("error", out var error) ? error : default));
@@ -280,11 +290,46 @@ sealed class BulkFigures
     }
 }
 
-/// <summary>The operations of one bulk request as they are sent, one after another in one array, and where each lies.</summary>
+/// <summary>The operations of one bulk request as they are sent, one after another in one pooled array, and where each lies. Not thread-safe.</summary>
 sealed class BulkBuffer(int capacity) : IBufferWriter<byte>
 {
     readonly List<int> _ends = [];
-    byte[] _bytes = new byte[capacity];
+    byte[] _bytes = ArrayPool<byte>.Shared.Rent(capacity);
+    Utf8JsonWriter? _json;
+    bool _isKept;
+
+    /// <summary>A writer to the end of the buffer, always the same one; it must be flushed before anything else is written.</summary>
+    public Utf8JsonWriter Json(JsonWriterOptions options)
+    {
+        if (_json is null) _json = new Utf8JsonWriter(this, options);
+        else _json.Reset();
+        return _json;
+    }
+
+    /// <summary>Forgets what was written.</summary>
+    public void Clear()
+    {
+        Length = 0;
+        _ends.Clear();
+    }
+
+    /// <summary>A request that was given up, or answered before it was sent whole, may still read the array: nobody else gets it.</summary>
+    public void Keep() => _isKept = true;
+
+    /// <summary>Gives the array back; nothing may be read or written after that.</summary>
+    public void Return()
+    {
+        if (!_isKept) ArrayPool<byte>.Shared.Return(_bytes);
+        _bytes = [];
+        Clear();
+    }
+
+    /// <summary>Writes a text that is mere ASCII.</summary>
+    public void WriteAscii(string text)
+    {
+        Grow(text.Length);
+        Length += Encoding.UTF8.GetBytes(text, _bytes.AsSpan(Length));
+    }
 
     /// <summary>Bytes written.</summary>
     public int Length { get; private set; }
@@ -302,6 +347,9 @@ sealed class BulkBuffer(int capacity) : IBufferWriter<byte>
 
     /// <summary>What was written from a position on.</summary>
     public ReadOnlySpan<byte> WrittenFrom(int position) => _bytes.AsSpan(position, Length - position);
+
+    /// <summary>A part of what was written.</summary>
+    public ReadOnlySpan<byte> Written(int position, int length) => _bytes.AsSpan(position, length);
 
     public void Advance(int count) => Length += count;
 
@@ -333,7 +381,11 @@ sealed class BulkBuffer(int capacity) : IBufferWriter<byte>
     void Grow(int sizeHint)
     {
         var needed = Math.Max(sizeHint, 256);
-        if (_bytes.Length - Length < needed) Array.Resize(ref _bytes, (int)Math.Min(Math.Max(_bytes.Length * 2L, (long)Length + needed), Array.MaxLength));
+        if (_bytes.Length - Length >= needed) return;
+        var larger = ArrayPool<byte>.Shared.Rent((int)Math.Min(Math.Max(_bytes.Length * 2L, (long)Length + needed), Array.MaxLength));
+        _bytes.AsSpan(0, Length).CopyTo(larger);
+        ArrayPool<byte>.Shared.Return(_bytes);
+        _bytes = larger;
     }
 
     int Start(int operation) => operation == 0 ? 0 : _ends[operation - 1];

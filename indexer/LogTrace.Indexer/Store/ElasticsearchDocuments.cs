@@ -11,7 +11,7 @@ using LogTrace.Records;
 namespace LogTrace.Indexer.Store;
 
 /// <summary>
-/// Documents and back. A record's document is its canonical line with the derived fields before it: what is read again is exactly
+/// Documents and back. A record's document is its line (in SCHEMA.md's names and types) with the derived fields before it: what is read again is exactly
 /// what was stored, because the server keeps a document's bytes as they came.
 /// </summary>
 static class ElasticsearchDocuments
@@ -38,12 +38,46 @@ static class ElasticsearchDocuments
     const int LongestName = 32;
 
     /// <summary>Id of a trace's chain: an Elasticsearch id is at most 512 bytes and any trace_id is one.</summary>
-    public static string IdOf(string traceId) => Hex(XxHash128.HashToUInt128(Encoding.UTF8.GetBytes(traceId)));
+    public static string IdOf(string traceId)
+    {
+        Span<byte> utf8 = traceId.Length <= RecordCodec.MaxTraceIdBytes ? stackalloc byte[RecordCodec.MaxTraceIdBytes * 3] : new byte[traceId.Length * 3];
+        return Hex(XxHash128.HashToUInt128(utf8[..Encoding.UTF8.GetBytes(traceId, utf8)]));
+    }
 
-    public static string Hex(UInt128 id) => id.ToString("x32", CultureInfo.InvariantCulture);
+    public static string Hex(UInt128 id)
+    {
+        Span<byte> bytes = stackalloc byte[16];
+        BinaryPrimitives.WriteUInt128BigEndian(bytes, id);
+        return Convert.ToHexStringLower(bytes);
+    }
+
+    static ReadOnlySpan<byte> Hex(UInt128 id, Span<byte> room)
+    {
+        Span<byte> bytes = stackalloc byte[16];
+        BinaryPrimitives.WriteUInt128BigEndian(bytes, id);
+        Convert.TryToHexStringLower(bytes, room, out var length);
+        return room[..length];
+    }
 
     /// <summary>A moment as Elasticsearch's dates take it, to the microsecond. Moments that no calendar has stand at its ends.</summary>
-    public static string Iso(long micros) => Moment(micros).ToString("yyyy-MM-dd'T'HH:mm:ss.ffffff'Z'", CultureInfo.InvariantCulture);
+    public static string Iso(long micros)
+    {
+        Span<byte> text = stackalloc byte[IsoRoom];
+        return Encoding.UTF8.GetString(Iso(micros, text));
+    }
+
+    /// <summary>The same as UTF-8.</summary>
+    /// <param name="micros">Microseconds since the epoch.</param>
+    /// <param name="room">At least <see cref="IsoRoom"/> bytes.</param>
+    static ReadOnlySpan<byte> Iso(long micros, Span<byte> room)
+    {
+        // The runtime's own round-trip form has one digit more.
+        Moment(micros).TryFormat(room, out var length, "O", CultureInfo.InvariantCulture);
+        room[length - 2] = (byte)'Z';
+        return room[..(length - 1)];
+    }
+
+    const int IsoRoom = 28;
 
     public static long Micros(string iso) =>
         (DateTime.ParseExact(iso, "yyyy-MM-dd'T'HH:mm:ss.ffffff'Z'", CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal)
@@ -61,46 +95,46 @@ static class ElasticsearchDocuments
     public static void WriteRecord(IndexedRecord indexed, BulkBuffer output)
     {
         var record = indexed.Record;
-        using (var json = new Utf8JsonWriter(output, Plain))
+        var json = output.Json(Plain);
+        Span<byte> text = stackalloc byte[32];
+        json.WriteStartObject();
+        json.WriteString("@timestamp"u8, Iso(record.TimestampMicros, text));
+        json.WriteString("ingested_at"u8, Iso(indexed.IngestedMicros, text));
+        json.WriteString("record_id"u8, Hex(indexed.RecordId, text));
+        json.WriteString("line_hash"u8, Hex(indexed.LineHash, text));
+        json.WriteString("source_file"u8, indexed.SourceFile);
+        json.WriteNumber("source_offset"u8, indexed.SourceOffset);
+
+        // One name for what the line says and for what was derived, as long as they agree. Reading has to tell them apart again:
+        // service_derived is there when they differ, and the line's own is the one that is not equal to it.
+        var own = record.Service;
+        if (own is null && indexed.Service is not null) json.WriteString("service"u8, indexed.Service);
+        if (own != indexed.Service) json.WriteString("service_derived"u8, indexed.Service);
+        if (indexed.ServiceIsCertain) json.WriteBoolean("service_is_certain"u8, true);
+        WriteText(json, "caller_service"u8, indexed.CallerService);
+        WriteText(json, "callee_service"u8, indexed.CalleeService);
+        json.WriteString("kind"u8, KindNames[(int)indexed.Kind]);
+        if (record.RpcId is { } rpcId)
         {
-            json.WriteStartObject();
-            json.WriteString("@timestamp"u8, Iso(record.TimestampMicros));
-            json.WriteString("ingested_at"u8, Iso(indexed.IngestedMicros));
-            json.WriteString("record_id"u8, Hex(indexed.RecordId));
-            json.WriteString("line_hash"u8, Hex(indexed.LineHash));
-            json.WriteString("source_file"u8, indexed.SourceFile);
-            json.WriteNumber("source_offset"u8, indexed.SourceOffset);
-
-            // One name for what the line says and for what was derived, as long as they agree. Reading has to tell them apart again:
-            // service_derived is there when they differ, and the line's own is the one that is not equal to it.
-            var own = record.Service;
-            if (own is null && indexed.Service is not null) json.WriteString("service"u8, indexed.Service);
-            if (own != indexed.Service) json.WriteString("service_derived"u8, indexed.Service);
-            if (indexed.ServiceIsCertain) json.WriteBoolean("service_is_certain"u8, true);
-            WriteText(json, "caller_service"u8, indexed.CallerService);
-            WriteText(json, "callee_service"u8, indexed.CalleeService);
-            json.WriteString("kind"u8, KindNames[(int)indexed.Kind]);
-            if (record.RpcId is { } rpcId)
-            {
-                json.WriteNumber("rpc_depth"u8, rpcId.Depth);
-                if (rpcId.TryGetParent(out var parent)) json.WriteString("rpc_parent"u8, parent.Text);
-                json.WriteString("rpc_sort"u8, rpcId.ToSortText());
-            }
-
-            if (record.DurationMicros is { } duration) json.WriteNumber("duration_us"u8, duration);
-            json.WriteNumber("start_us"u8, indexed.StartMicros);
-            json.WriteBoolean("is_error"u8, indexed.IsError);
-            if (indexed.CodeNumber is { } code) json.WriteNumber("code_num"u8, code);
-            WriteText(json, "route"u8, indexed.Route);
-            WriteText(json, "action_key"u8, indexed.ActionKey);
-            WriteText(json, "error_key"u8, indexed.ErrorKey);
-            WriteText(json, "peer"u8, indexed.Peer);
-            if (indexed.Tags.Count > 0) WriteTexts(json, "tags"u8, indexed.Tags);
-            if (indexed.Kind == RecordKind.Metric) WriteMetric(json, record.ExtraJson);
+            json.WriteNumber("rpc_depth"u8, rpcId.Depth);
+            if (rpcId.TryGetParent(out var parent)) json.WriteString("rpc_parent"u8, parent.Text);
+            json.WriteString("rpc_sort"u8, rpcId.ToSortText());
         }
 
+        if (record.DurationMicros is { } duration) json.WriteNumber("duration_us"u8, duration);
+        json.WriteNumber("start_us"u8, indexed.StartMicros);
+        json.WriteBoolean("is_error"u8, indexed.IsError);
+        if (indexed.CodeNumber is { } code) json.WriteNumber("code_num"u8, code);
+        WriteText(json, "route"u8, indexed.Route);
+        WriteText(json, "action_key"u8, indexed.ActionKey);
+        WriteText(json, "error_key"u8, indexed.ErrorKey);
+        WriteText(json, "peer"u8, indexed.Peer);
+        if (indexed.Tags.Count > 0) WriteTexts(json, "tags"u8, indexed.Tags);
+        if (indexed.Kind == RecordKind.Metric) WriteMetric(json, record.ExtraJson);
+        json.Flush();
+
         var line = output.Length;
-        RecordCodec.Write(record, output);
+        RecordCodec.WriteLine(record, output);
         output.Patch(line, (byte)','); // its opening brace: the two objects become one
         output.Write("\n"u8);
     }
@@ -213,51 +247,58 @@ static class ElasticsearchDocuments
     /// <param name="output">Where to.</param>
     public static void WriteChain(ChainDocument chain, CallVersions calls, bool withRows, BulkBuffer output)
     {
-        using (var json = new Utf8JsonWriter(output, Plain))
-        {
-            json.WriteStartObject();
-            json.WriteString("@timestamp"u8, Iso(chain.StartMicros));
-            json.WriteString("trace_id"u8, chain.TraceId);
-            json.WriteNumber("start_us"u8, chain.StartMicros);
-            json.WriteNumber("duration_us"u8, chain.DurationMicros);
-            WriteText(json, "entry_service"u8, chain.EntryService);
-            WriteText(json, "entry_action"u8, chain.EntryAction);
-            WriteText(json, "entry_key"u8, chain.EntryKey);
-            WriteText(json, "entry_code"u8, chain.EntryCode);
-            WriteTexts(json, "services"u8, chain.Services);
-            WriteTexts(json, "edges"u8, chain.Edges);
-            json.WriteNumber("record_count"u8, chain.RecordCount);
-            json.WriteNumber("node_count"u8, chain.NodeCount);
-            json.WriteNumber("depth"u8, chain.Depth);
-            json.WriteNumber("placeholder_count"u8, chain.PlaceholderCount);
-            json.WriteNumber("gap_count"u8, chain.GapCount);
-            json.WriteNumber("callee_only_count"u8, chain.CalleeOnlyCount);
-            json.WriteNumber("lost_count"u8, chain.LostCount);
-            json.WriteNumber("likely_loss_count"u8, chain.LikelyLossCount);
-            json.WriteNumber("ambiguous_count"u8, chain.AmbiguousCount);
-            json.WriteNumber("error_count"u8, chain.ErrorCount);
-            json.WriteNumber("alarm_count"u8, chain.AlarmCount);
+        var json = output.Json(Plain);
+        json.WriteStartObject();
+        json.WriteString("@timestamp"u8, Iso(chain.StartMicros));
+        json.WriteString("trace_id"u8, chain.TraceId);
+        json.WriteNumber("start_us"u8, chain.StartMicros);
+        json.WriteNumber("duration_us"u8, chain.DurationMicros);
+        WriteText(json, "entry_service"u8, chain.EntryService);
+        WriteText(json, "entry_action"u8, chain.EntryAction);
+        WriteText(json, "entry_key"u8, chain.EntryKey);
+        WriteText(json, "entry_code"u8, chain.EntryCode);
+        WriteTexts(json, "services"u8, chain.Services);
+        WriteTexts(json, "edges"u8, chain.Edges);
+        json.WriteNumber("record_count"u8, chain.RecordCount);
+        json.WriteNumber("node_count"u8, chain.NodeCount);
+        json.WriteNumber("depth"u8, chain.Depth);
+        json.WriteNumber("placeholder_count"u8, chain.PlaceholderCount);
+        json.WriteNumber("gap_count"u8, chain.GapCount);
+        json.WriteNumber("callee_only_count"u8, chain.CalleeOnlyCount);
+        json.WriteNumber("lost_count"u8, chain.LostCount);
+        json.WriteNumber("likely_loss_count"u8, chain.LikelyLossCount);
+        json.WriteNumber("ambiguous_count"u8, chain.AmbiguousCount);
+        json.WriteNumber("error_count"u8, chain.ErrorCount);
+        json.WriteNumber("alarm_count"u8, chain.AlarmCount);
 
-            // Numbers, because an average of them is a rate, and dashboards average numbers only.
-            json.WriteNumber("failed"u8, chain.ErrorCount > 0 ? 1 : 0);
-            json.WriteNumber("lossy"u8, chain.LostCount > 0 ? 1 : 0);
-            json.WriteBoolean("debug"u8, chain.Debug);
-            json.WriteBoolean("sampled"u8, chain.Sampled);
-            WriteText(json, "uid"u8, chain.Uid);
-            json.WriteBoolean("complete"u8, chain.Complete);
-            json.WriteBoolean("resolved"u8, chain.Resolved);
-            json.WriteString("last_record_at"u8, Iso(chain.LastRecordMicros));
-            if (chain.UndecidedSince is { } undecided) json.WriteNumber("undecided_us"u8, undecided);
+        // Numbers, because an average of them is a rate, and dashboards average numbers only.
+        json.WriteNumber("failed"u8, chain.ErrorCount > 0 ? 1 : 0);
+        json.WriteNumber("lossy"u8, chain.LostCount > 0 ? 1 : 0);
+        json.WriteBoolean("debug"u8, chain.Debug);
+        json.WriteBoolean("sampled"u8, chain.Sampled);
+        WriteText(json, "uid"u8, chain.Uid);
+        json.WriteBoolean("complete"u8, chain.Complete);
+        json.WriteBoolean("resolved"u8, chain.Resolved);
+        json.WriteString("last_record_at"u8, Iso(chain.LastRecordMicros));
+        if (chain.UndecidedSince is { } undecided) json.WriteNumber("undecided_us"u8, undecided);
 
-            // A line end within would end the document; between JSON's tokens it is a blank.
-            if (withRows) json.WritePropertyName("rows"u8);
-            if (withRows) json.WriteRawValue(chain.RowsJson.Replace('\n', ' ').Replace('\r', ' '));
-            json.WriteNumber("rows_total"u8, chain.RowsTotal);
-            json.WriteString("call_versions"u8, calls.ToText());
-            json.WriteEndObject();
-        }
-
+        // A line end within would end the document; between JSON's tokens it is a blank.
+        if (withRows) json.WritePropertyName("rows"u8);
+        if (withRows) json.WriteRawValue(OnOneLine(chain.RowsUtf8.Span), skipInputValidation: true);
+        json.WriteNumber("rows_total"u8, chain.RowsTotal);
+        json.WriteString("call_versions"u8, calls.ToText());
+        json.WriteEndObject();
+        json.Flush();
         output.Write("\n"u8);
+    }
+
+    static ReadOnlySpan<byte> OnOneLine(ReadOnlySpan<byte> json)
+    {
+        if (json.IndexOfAny((byte)'\n', (byte)'\r') < 0) return json;
+        var line = json.ToArray();
+        line.AsSpan().Replace((byte)'\n', (byte)' ');
+        line.AsSpan().Replace((byte)'\r', (byte)' ');
+        return line;
     }
 
     /// <summary>Writes what is left of a dropped chain. Without a time, so that no dashboard counts it.</summary>
@@ -312,38 +353,37 @@ static class ElasticsearchDocuments
     /// <param name="call">The call.</param>
     /// <param name="lastRecordMicros">When its chain's newest record was logged: written where something is lost, so that a chain under way need not count as lossy, and nowhere else, because it changes with every record.</param>
     /// <param name="output">Where to.</param>
-    public static void WriteCall(CallDocument call, long lastRecordMicros, IBufferWriter<byte> output)
+    public static void WriteCall(CallDocument call, long lastRecordMicros, BulkBuffer output)
     {
-        using (var json = new Utf8JsonWriter(output, Plain))
-        {
-            json.WriteStartObject();
-            json.WriteString("@timestamp"u8, Iso(call.StartMicros));
-            json.WriteString("call_id"u8, Hex(call.Id));
-            json.WriteString("trace_id"u8, call.TraceId);
-            json.WriteString("rpc_id"u8, call.RpcId);
-            json.WriteNumber("execution"u8, call.Execution);
-            json.WriteNumber("start_us"u8, call.StartMicros);
-            WriteText(json, "entry_service"u8, call.EntryService);
-            WriteText(json, "entry_action"u8, call.EntryAction);
-            WriteText(json, "entry_key"u8, call.EntryKey);
-            WriteText(json, "caller"u8, call.Caller);
-            WriteText(json, "callee"u8, call.Callee);
-            WriteText(json, "peer"u8, call.Peer);
-            WriteText(json, "kind"u8, call.Kind);
-            WriteText(json, "action_key"u8, call.ActionKey);
-            if (call.DurationMicros is { } duration) json.WriteNumber("duration_us"u8, duration);
-            if (call.NetworkMicros is { } network) json.WriteNumber("network_us"u8, network);
-            json.WriteBoolean("is_error"u8, call.IsError);
-            json.WriteNumber("failed"u8, call.IsError ? 1 : 0);
-            json.WriteString("loss_state"u8, call.LossState);
-            json.WriteNumber("gap_count"u8, call.GapCount);
-            json.WriteNumber("lost_count"u8, call.LostCount);
-            if (call.LostCount > 0) json.WriteString("last_record_at"u8, Iso(lastRecordMicros));
-            WriteText(json, "caller_host"u8, call.CallerHost);
-            WriteText(json, "callee_host"u8, call.CalleeHost);
-            json.WriteEndObject();
-        }
-
+        var json = output.Json(Plain);
+        Span<byte> text = stackalloc byte[32];
+        json.WriteStartObject();
+        json.WriteString("@timestamp"u8, Iso(call.StartMicros, text));
+        json.WriteString("call_id"u8, Hex(call.Id, text));
+        json.WriteString("trace_id"u8, call.TraceId);
+        json.WriteString("rpc_id"u8, call.RpcId);
+        json.WriteNumber("execution"u8, call.Execution);
+        json.WriteNumber("start_us"u8, call.StartMicros);
+        WriteText(json, "entry_service"u8, call.EntryService);
+        WriteText(json, "entry_action"u8, call.EntryAction);
+        WriteText(json, "entry_key"u8, call.EntryKey);
+        WriteText(json, "caller"u8, call.Caller);
+        WriteText(json, "callee"u8, call.Callee);
+        WriteText(json, "peer"u8, call.Peer);
+        WriteText(json, "kind"u8, call.Kind);
+        WriteText(json, "action_key"u8, call.ActionKey);
+        if (call.DurationMicros is { } duration) json.WriteNumber("duration_us"u8, duration);
+        if (call.NetworkMicros is { } network) json.WriteNumber("network_us"u8, network);
+        json.WriteBoolean("is_error"u8, call.IsError);
+        json.WriteNumber("failed"u8, call.IsError ? 1 : 0);
+        json.WriteString("loss_state"u8, call.LossState);
+        json.WriteNumber("gap_count"u8, call.GapCount);
+        json.WriteNumber("lost_count"u8, call.LostCount);
+        if (call.LostCount > 0) json.WriteString("last_record_at"u8, Iso(lastRecordMicros, text));
+        WriteText(json, "caller_host"u8, call.CallerHost);
+        WriteText(json, "callee_host"u8, call.CalleeHost);
+        json.WriteEndObject();
+        json.Flush();
         output.Write("\n"u8);
     }
 

@@ -49,6 +49,8 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     // Calls that were written for a chain that was not, because its trace has one: by trace, until that one has been written anew.
     readonly ConcurrentDictionary<string, UInt128[]> _unplaced = new(StringComparer.Ordinal);
 
+    volatile Tuple<DateTime, string> _lastDay = Tuple.Create(DateTime.MinValue, "0001.01.01");
+
     /// <summary>Up to this many traces with the words of a text search are collected first; commoner words are looked for chain by chain.</summary>
     internal int FewTraces { get; init; } = 5000;
 
@@ -233,28 +235,30 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     async Task WriteCallsAsync(List<ChainWrite> writes, CancellationToken cancellationToken)
     {
         var calls = new List<CallWrite>();
+        var documents = new BulkBuffer(1 << 16);
         foreach (var write in writes)
         {
-            var buffer = new BulkBuffer(1024);
+            var index = _calls.Name(write.Suffix);
             foreach (var call in write.Chain.Calls)
             {
-                var start = buffer.Length;
-                ElasticsearchDocuments.WriteCall(call, write.Chain.LastRecordMicros, buffer);
-                write.Calls.Set(call.Id, buffer.WrittenFrom(start));
-                if (!write.Calls.IsSame(call.Id, write.Former)) calls.Add(new CallWrite(_calls.Name(write.Suffix), call.Id, write.Chain.RecordCount, buffer.WrittenFrom(start).ToArray()));
+                var start = documents.Length;
+                ElasticsearchDocuments.WriteCall(call, write.Chain.LastRecordMicros, documents);
+                write.Calls.Set(call.Id, documents.WrittenFrom(start));
+                if (!write.Calls.IsSame(call.Id, write.Former)) calls.Add(new CallWrite(index, call.Id, write.Chain.RecordCount, start, documents.Length - start));
             }
 
-            calls.AddRange(write.Former.Ids.Where(id => !write.Calls.Has(id)).Select(id => new CallWrite(_calls.Name(write.Suffix), id, write.Chain.RecordCount, null)));
+            calls.AddRange(write.Former.Ids.Where(id => !write.Calls.Has(id)).Select(id => new CallWrite(index, id, write.Chain.RecordCount, 0, 0)));
         }
 
         var callResults = new BulkResult[calls.Count];
         try
         {
-            await _bulk.SendAsync(calls, WriteCall, callResults, cancellationToken);
+            await _bulk.SendAsync(calls, (call, output) => WriteCall(call, documents, output), callResults, cancellationToken);
         }
         finally
         {
             _calls.Written(calls.Select(call => call.Index));
+            documents.Return();
         }
 
         ThrowIfRefused(callResults);
@@ -300,18 +304,30 @@ public sealed class ElasticsearchTraceStore : ITraceStore
             throw new InvalidOperationException($"Elasticsearch refuses a chain or call document: {reason}. The index templates do not fit this version of LogTrace.");
     }
 
-    static void WriteCall(CallWrite call, BulkBuffer output)
+    static void WriteCall(CallWrite call, BulkBuffer documents, BulkBuffer output)
     {
-        WriteAction(output, call.Document is null ? "delete" : "index", call.Index, ElasticsearchDocuments.Hex(call.Id), call.Version);
-        if (call.Document is not null) output.Write(call.Document);
+        WriteAction(output, call.Length == 0 ? "delete" : "index", call.Index, ElasticsearchDocuments.Hex(call.Id), call.Version);
+        output.Write(documents.Written(call.Start, call.Length));
     }
 
     // Index names and ids have no character that JSON would escape.
     static void WriteAction(BulkBuffer output, string action, string index, string id, long? version)
     {
-        var line = new StringBuilder(160).Append("{\"").Append(action).Append("\":{\"_index\":\"").Append(index).Append("\",\"_id\":\"").Append(id).Append('"');
-        if (version is not null) line.Append(CultureInfo.InvariantCulture, $",\"version\":{version},\"version_type\":\"external_gte\"");
-        output.Write(Encoding.UTF8.GetBytes(line.Append("}}\n").ToString()));
+        output.Write("{\""u8);
+        output.WriteAscii(action);
+        output.Write("\":{\"_index\":\""u8);
+        output.WriteAscii(index);
+        output.Write("\",\"_id\":\""u8);
+        output.WriteAscii(id);
+        output.Write("\""u8);
+        if (version is { } number)
+        {
+            output.Write(",\"version\":"u8);
+            output.WriteAscii(number.ToString(CultureInfo.InvariantCulture));
+            output.Write(",\"version_type\":\"external_gte\""u8);
+        }
+
+        output.Write("}}\n"u8);
     }
 
     // Larger than any record_count: no chain of an instance that does not know of the decision yet is written over it.
@@ -331,8 +347,8 @@ public sealed class ElasticsearchTraceStore : ITraceStore
                 WriteAction(output, "index", _chains.Name(write.Suffix), ElasticsearchDocuments.IdOf(write.Chain.TraceId), MarkerVersion);
                 ElasticsearchDocuments.WriteMarker(write.Chain.TraceId, output);
             }, cancellationToken);
-            var calls = writes.SelectMany(write => write.Former.Ids.Select(id => new CallWrite(_calls.Name(write.Suffix), id, MarkerVersion, null))).ToList();
-            await BulkAsync(_calls, calls, call => call.Index, WriteCall, cancellationToken);
+            var calls = writes.SelectMany(write => write.Former.Ids.Select(id => new CallWrite(_calls.Name(write.Suffix), id, MarkerVersion, 0, 0))).ToList();
+            await BulkAsync(_calls, calls, call => call.Index, (call, output) => WriteAction(output, "delete", call.Index, ElasticsearchDocuments.Hex(call.Id), call.Version), cancellationToken);
 
             await _records.RefreshAsync(cancellationToken, true);
             var records = new List<(string Index, string Id)>();
@@ -436,7 +452,15 @@ public sealed class ElasticsearchTraceStore : ITraceStore
         return isFar ? Overflow : Day(moment);
     }
 
-    static string Day(DateTime moment) => moment.ToString(DayFormat, CultureInfo.InvariantCulture);
+    // Thousands of records in a row are of one day.
+    string Day(DateTime moment)
+    {
+        var (day, name) = _lastDay;
+        if (day == moment.Date) return name;
+        name = moment.ToString(DayFormat, CultureInfo.InvariantCulture);
+        _lastDay = Tuple.Create(moment.Date, name);
+        return name;
+    }
 
     public async Task<IReadOnlyList<IndexedRecord>> GetTraceAsync(string traceId, CancellationToken cancellationToken) =>
         (await GetTracesAsync([traceId], cancellationToken)).GetValueOrDefault(traceId, []);
@@ -781,8 +805,9 @@ public sealed class ElasticsearchTraceStore : ITraceStore
 
     readonly record struct RecordWrite(IndexedRecord Record, string Index, string? Other);
 
-    /// <param name="Document">Null for a call that is gone.</param>
-    sealed record CallWrite(string Index, UInt128 Id, long Version, byte[]? Document);
+    /// <param name="Start">Where its document lies.</param>
+    /// <param name="Length">0 for a call that is gone.</param>
+    readonly record struct CallWrite(string Index, UInt128 Id, long Version, int Start, int Length);
 
     sealed record ChainWrite(ChainDocument Chain, string Suffix, CallVersions Former, CallVersions Calls);
 
@@ -797,12 +822,17 @@ public sealed class ElasticsearchTraceStore : ITraceStore
 
         readonly SemaphoreSlim _oneAtATime = new(1);
         readonly HashSet<string> _unseen = [];
+        volatile string? _lastName;
         bool _isWriter;
         long? _refreshedAll;
 
         public string Pattern => stem + "*";
 
-        public string Name(string suffix) => stem + suffix;
+        public string Name(string suffix)
+        {
+            var last = _lastName;
+            return last is not null && last.AsSpan(stem.Length).SequenceEqual(suffix) ? last : _lastName = stem + suffix;
+        }
 
         /// <summary>The suffix of the index that a hit lies in.</summary>
         public string Suffix(JsonElement hit) => hit.GetProperty("_index").GetString()![stem.Length..];

@@ -283,7 +283,7 @@ public static class ViewerEndpoints
         output.Write(",\"rows_total\":"u8);
         output.Write(Encoding.ASCII.GetBytes(chain.RowCount.ToString(CultureInfo.InvariantCulture)));
         output.Write(",\"rows\":"u8);
-        output.Write(Encoding.UTF8.GetBytes(ChainDocuments.Rows(chain, MaxRows)));
+        output.Write(ChainDocuments.Rows(chain, MaxRows).Span);
         output.Write(",\"records\":"u8);
         using (var json = new Utf8JsonWriter(output)) WriteRecords(json, chain);
         output.Write("}"u8);

@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Text;
 using System.Text.Json;
 using LogTrace.Indexer;
@@ -65,8 +64,8 @@ public sealed class ElasticsearchDocumentsTests
 
     static JsonElement Written(CallDocument call)
     {
-        var output = new ArrayBufferWriter<byte>();
+        var output = new BulkBuffer(1024);
         ElasticsearchDocuments.WriteCall(call, 7_000_000, output);
-        return JsonDocument.Parse(output.WrittenMemory).RootElement;
+        return JsonDocument.Parse(output.WrittenFrom(0).ToArray()).RootElement;
     }
 }

@@ -13,6 +13,7 @@ public sealed class RecordCodecFuzzTests
     [
         .. AppendixLinesTests.Lines.Select(Encoding.UTF8.GetBytes),
         """{"@t":"2026-11-22T10:11:12.3456789Z","@mt":"{User} did {@What,10:l} {{ {0:x}","@r":["a"],"@l":"Warning","@x":"E\r\n at","@i":"f1","@tr":"4bf9","@sp":"00f0","User":"\u00fc\ud83d\ude00","What":{"a":[1,null,true]},"@@t":1,"rpc_id":"1.2"}"""u8.ToArray(),
+        """{"sampled":true,"timestamp_us":1506480162000007,"duration":0.010,"extra":{"a":[1]}, "timestamp":1506480162,"trace_id":"ab","rpc_id":"1.2","msg":"say \u0041 \"it\"","uid":"7","response_length":12}"""u8.ToArray(),
         """{"timestamp":1506480162.5,"extra":{"a":{"b":[1,2,{"c":"d","c":"\ud800"}]}},"a":1e5,"duration":-1,"trace_id":"a b","zone":[[[]]],"extra2":"x"}"""u8.ToArray(),
     ];
 
@@ -48,6 +49,15 @@ public sealed class RecordCodecFuzzTests
         second.UnreadableFields.Should().BeNull();
         RecordCodec.Write(second, again);
         Encoding.UTF8.GetString(again.WrittenSpan).Should().Be(Encoding.UTF8.GetString(output.WrittenSpan));
+        if (!record.IsAsWritten) return;
+
+        // What may be passed on as it came says the same as what would be written.
+        var passed = new ArrayBufferWriter<byte>();
+        RecordCodec.WriteLine(record, passed);
+        passed.WrittenSpan.SequenceEqual(line).Should().BeTrue();
+        using var same = JsonDocument.Parse(line);
+        JsonElement.DeepEquals(same.RootElement, written.RootElement).Should().BeTrue(Encoding.UTF8.GetString(line));
+        line.Should().NotContain((byte)'\n').And.StartWith([(byte)'{']);
     }
 
     [Fact]

@@ -53,6 +53,50 @@ public sealed class RecordCodecTests
         }
     }
 
+    [Theory]
+    [InlineData("""{"name":"log.info","trace_id":"t","rpc_id":"1.2","timestamp":17,"msg":"\u00e9 \"a\"","duration":0.10,"extra":{"b":1}}""", true)]
+    [InlineData("""{"timestamp_us":17000001, "timestamp":17 , "trace_id":"t"} """, true)]
+    [InlineData("""{"timestamp":18,"timestamp_us":17000001}""", false)] // seconds that are not its own
+    [InlineData("""{"timestamp_us":17000001}""", false)] // none
+    [InlineData("""{"timestamp":17.0}""", false)]
+    [InlineData("""{"timestamp":"17"}""", false)]
+    [InlineData("""{"timestamp":17,"x_uid":"7"}""", false)] // another spelling
+    [InlineData("""{"timestamp":17,"u\u0069d":"7"}""", false)]
+    [InlineData("""{"timestamp":17,"response_len":7}""", false)]
+    [InlineData("""{"timestamp":17,"zone":"7"}""", false)] // belongs under extra
+    [InlineData("""{"timestamp":17,"kind":null}""", false)]
+    [InlineData("""{"timestamp":17,"uid":7}""", false)] // another type
+    [InlineData("""{"timestamp":17,"duration":0.00000001}""", false)]
+    [InlineData("""{"timestamp":17,"duration":"0.1"}""", false)]
+    [InlineData("""{"timestamp":17,"debug":1}""", false)]
+    [InlineData("""{"timestamp":17,"uid":"1","uid":"2"}""", false)] // said twice
+    [InlineData("""{"timestamp":17,"uid":null}""", false)]
+    [InlineData("""{"timestamp":17,"uid":"\ud800"}""", false)] // half a character
+    [InlineData("""{"timestamp":17,"name":"metrix.count"}""", false)]
+    [InlineData("""{"timestamp":17,"extra":{"a":1,"a":2}}""", false)]
+    [InlineData(" {\"timestamp\":17}", false)]
+    [InlineData("{\"timestamp\":17\n}", false)]
+    public void A_line_is_passed_on_as_it_is_only_where_it_is_what_would_be_written(string line, bool isPassedOn)
+    {
+        var record = Read(line);
+        var output = new ArrayBufferWriter<byte>();
+        RecordCodec.WriteLine(record, output);
+
+        record.IsAsWritten.Should().Be(isPassedOn);
+        Encoding.UTF8.GetString(output.WrittenSpan).Should().Be(isPassedOn ? line : Write(record));
+    }
+
+    [Fact]
+    public void A_record_that_was_changed_is_written_anew()
+    {
+        var record = Read("""{"uid":"7","timestamp":17}""");
+        record.IsAsWritten.Should().BeTrue();
+        record.DurationMicros = 5;
+
+        record.IsAsWritten.Should().BeFalse();
+        Write(record).Should().Contain("duration");
+    }
+
     [Fact]
     public void Numbers_and_texts_are_converted_to_the_type_of_the_field()
     {
