@@ -352,7 +352,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
 
             await _records.RefreshAsync(cancellationToken, true);
             var records = new List<(string Index, string Id)>();
-            await foreach (var hit in ScanAsync(_records.Pattern, TraceTerms(some), "record_id", cancellationToken, withSource: false))
+            await foreach (var hit in ScanAsync(_records.Pattern, TraceTerms(some), RecordOrder, cancellationToken, withSource: false))
                 records.Add((hit.GetProperty("_index").GetString()!, hit.GetProperty("_id").GetString()!));
             await BulkAsync(_records, records, record => record.Index, WriteDelete, cancellationToken);
             removed += records.Count;
@@ -469,7 +469,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     {
         await _records.RefreshAsync(cancellationToken);
         var records = new Dictionary<UInt128, IndexedRecord>();
-        await foreach (var hit in ScanAsync(_records.Pattern, TraceTerms(traceIds), "record_id", cancellationToken))
+        await foreach (var hit in ScanAsync(_records.Pattern, TraceTerms(traceIds), RecordOrder, cancellationToken))
         {
             var record = ElasticsearchDocuments.ReadRecord(JsonMarshal.GetRawUtf8Value(hit.GetProperty("_source")));
             records.TryAdd(record.RecordId, record);
@@ -480,10 +480,14 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     }
 
     /// <summary>All hits of a query, however many, in the order of a keyword that no two of them share. Each is valid until the next.</summary>
+    // An id that is a text of its own for every document costs the server more than all numbers together, to index and to sort by. So records are
+    // paged through by numbers, and documents that agree in them never lie on two pages.
+    static readonly string[] RecordOrder = ["start_us", "source_offset"], CallOrder = ["start_us", "rpc_id"];
+
     async IAsyncEnumerable<JsonElement> ScanAsync(
-        string pattern, JsonObject query, string key, [EnumeratorCancellation] CancellationToken cancellationToken, bool withSource = true)
+        string pattern, JsonObject query, string[] order, [EnumeratorCancellation] CancellationToken cancellationToken, bool withSource = true)
     {
-        string? after = null;
+        JsonArray? after = null;
         var size = MaxPage;
         while (true)
         {
@@ -491,10 +495,10 @@ public sealed class ElasticsearchTraceStore : ITraceStore
             {
                 ["size"] = size,
                 ["query"] = query.DeepClone(),
-                ["sort"] = new JsonArray(new JsonObject { [key] = new JsonObject { ["order"] = "asc", ["unmapped_type"] = "keyword" } }),
+                ["sort"] = new JsonArray([.. order.Select(field => new JsonObject { [field] = new JsonObject { ["order"] = "asc", ["unmapped_type"] = "long" } })]),
                 ["track_total_hits"] = false,
             };
-            if (after is not null) body["search_after"] = new JsonArray(after);
+            if (after is not null) body["search_after"] = after.DeepClone();
             if (!withSource) body["_source"] = false;
 
             // No filter_path: with one the server writes the documents anew and may change how numbers look.
@@ -508,12 +512,29 @@ public sealed class ElasticsearchTraceStore : ITraceStore
 
             using var json = Parse(answer, "_search");
             var hits = json.RootElement.GetProperty("hits").GetProperty("hits");
-            foreach (var hit in hits.EnumerateArray()) yield return hit;
             var count = hits.GetArrayLength();
+            var whole = count < size ? count : WholeGroups(hits, count);
+            if (whole == 0 && size is > 1 and < MaxHits)
+            {
+                size = Math.Min(MaxHits, size * 4);
+                continue;
+            }
+
+            // One document at a time, or ten thousand that agree: there is no more to tell them apart by.
+            if (whole == 0) whole = count;
+            for (var i = 0; i < whole; i++) yield return hits[i];
             if (count < size) yield break;
-            after = hits[count - 1].GetProperty("sort")[0].GetString();
+            after = JsonArray.Create(hits[whole - 1].GetProperty("sort").Clone());
             size = answer.Body.Length > MaxPageBytes ? Math.Max(1, size / 2) : answer.Body.Length < MaxPageBytes / 4 ? Math.Min(MaxPage, size * 2) : size;
         }
+    }
+
+    // Without the documents at the end that the next page may have more of.
+    static int WholeGroups(JsonElement hits, int count)
+    {
+        var last = hits[count - 1].GetProperty("sort");
+        while (count > 0 && JsonElement.DeepEquals(hits[count - 1].GetProperty("sort"), last)) count--;
+        return count;
     }
 
     public async Task<ChainDocument?> GetChainAsync(string traceId, CancellationToken cancellationToken)
@@ -534,7 +555,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
 
         if (chain is null) return null;
         var calls = new List<CallDocument>();
-        await foreach (var hit in ScanAsync(_calls.Name(suffix) + "*", Term("trace_id", traceId), "call_id", cancellationToken))
+        await foreach (var hit in ScanAsync(_calls.Name(suffix) + "*", Term("trace_id", traceId), CallOrder, cancellationToken))
             calls.Add(ElasticsearchDocuments.ReadCall(hit.GetProperty("_source")));
         return chain with { Calls = calls };
     }
@@ -742,7 +763,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     {
         await _calls.RefreshAsync(cancellationToken, true);
         var ids = new List<(string Index, string Id)>();
-        await foreach (var hit in ScanAsync(_calls.Name(suffix) + "*", Term("trace_id", traceId), "call_id", cancellationToken))
+        await foreach (var hit in ScanAsync(_calls.Name(suffix) + "*", Term("trace_id", traceId), CallOrder, cancellationToken))
             ids.Add((hit.GetProperty("_index").GetString()!, hit.GetProperty("_id").GetString()!));
 
         // The chain last: what is left after a crash is found again.
