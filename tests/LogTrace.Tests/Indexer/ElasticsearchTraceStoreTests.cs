@@ -1,3 +1,4 @@
+using System.Globalization;
 using LogTrace.Indexer;
 using LogTrace.Indexer.Store;
 using LogTrace.Records;
@@ -97,6 +98,24 @@ public abstract class ElasticsearchTraceStoreContract(string engine) : TraceStor
         await store.WriteChainsAsync([Chain("t-1", Now, records: 3) with { Calls = [Call("t-1", "1.2")] }], default);
         (await store.CountAsync(default)).Chains.Should().Be(1);
         (await store.GetChainAsync("t-1", default))!.Calls.Should().ContainSingle();
+    }
+
+    [ContractFact]
+    public async Task A_trace_of_many_pages_is_read_whole_also_where_records_agree_in_time_and_place()
+    {
+        await using var store = await OpenAsync(5000);
+        var records = new List<IndexedRecord>();
+        for (var i = 0; i < 3_600; i++)
+        {
+            // More than a page that agree, a pair at nearly every place where a page could end, and the rest by themselves.
+            var (second, offset) = i < 1_300 ? (1, 7) : (i / 2, i / 2);
+            var record = Some.Record("t-1", "1.2", Now.AddSeconds(second - 1_000_000), msg: i.ToString(CultureInfo.InvariantCulture));
+            records.Add(new IndexedRecord { Record = record.Record, RecordId = record.RecordId, LineHash = record.LineHash, SourceFile = record.SourceFile, SourceOffset = offset, IngestedMicros = record.IngestedMicros, StartMicros = record.StartMicros });
+        }
+
+        await store.WriteAsync(records, default);
+
+        (await store.GetTraceAsync("t-1", default)).Select(record => record.RecordId).Should().BeEquivalentTo(records.Select(record => record.RecordId));
     }
 
     public Task InitializeAsync() => Task.CompletedTask;
