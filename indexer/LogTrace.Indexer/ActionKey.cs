@@ -14,51 +14,27 @@ static class ActionKey
     const int MaxRead = 16_000;
 
     /// <summary>The key of an action; null without one.</summary>
-    public static string? Of(string? name, string? action)
-    {
-        if (string.IsNullOrWhiteSpace(action)) return null;
-        var text = Cut(action, MaxRead, "").Trim();
-        var key = FamilyOf(name) switch
-        {
-            Family.MySql => Sql(text, isMySql: true),
-            Family.Sql => Sql(text, isMySql: false),
-            Family.Command => Command(text),
-            _ when TrySplitUrl(text, out var url) => url.Method + url.Origin + PathPattern(url.Path),
-            _ => WithoutValues(text),
-        };
-        return Cut(key, MaxLength);
-    }
+    public static string? Of(string? name, string? action) => KeyAndRoute(name, action).Key;
 
-    enum Family
-    {
-        Other, MySql, Sql, Command,
-    }
-
-    static Family FamilyOf(ReadOnlySpan<char> name)
-    {
-        var dot = name.IndexOf('.');
-        return (dot < 0 ? name : name[..dot]) switch
-        {
-            "mysql" or "mariadb" => Family.MySql,
-            "pgsql" or "postgres" or "postgresql" or "sqlite" or "mssql" or "sqlserver" or "oracle" or "sql" or "db" or "clickhouse" => Family.Sql,
-            "redis" or "memcache" or "memcached" => Family.Command,
-            _ => Family.Other,
-        };
-    }
-
-    /// <summary>The key of an action and, of an HTTP action, <see cref="RouteOf"/>: both of one look at it.</summary>
+    /// <summary>The key of an action and, of an HTTP action, its path without ids, host and query: both of one look at it.</summary>
     public static (string? Key, string? Route) KeyAndRoute(string? name, string? action)
     {
         if (string.IsNullOrWhiteSpace(action)) return (null, null);
-        var isUrl = TrySplitUrl(Cut(action, MaxRead, "").Trim(), out var url);
-        if (!isUrl || FamilyOf(name) != Family.Other) return (Of(name, action), isUrl ? Cut(PathPattern(url.Path), MaxLength) : null);
-        var path = PathPattern(url.Path);
-        return (Cut(url.Method + url.Origin + path, MaxLength), Cut(path, MaxLength));
+        var text = Cut(action, MaxRead, "").Trim();
+        var isUrl = TrySplitUrl(text, out var url);
+        var path = isUrl ? PathPattern(url.Path) : null;
+        var key = FamilyOf(name) switch
+        {
+            "mysql" or "mariadb" => Sql(text, isMySql: true),
+            "pgsql" or "postgres" or "postgresql" or "sqlite" or "mssql" or "sqlserver" or "oracle" or "sql" or "db" or "clickhouse" => Sql(text, isMySql: false),
+            "redis" or "memcache" or "memcached" => Command(text),
+            _ => isUrl ? url.Method + url.Origin + path : WithoutValues(text),
+        };
+        return (Cut(key, MaxLength), path is null ? null : Cut(path, MaxLength));
     }
 
-    /// <summary>Path of an HTTP action without ids, host and query; null for other actions.</summary>
-    public static string? RouteOf(string? action) =>
-        action is not null && TrySplitUrl(Cut(action, MaxRead, "").Trim(), out var url) ? Cut(PathPattern(url.Path), MaxLength) : null;
+    // What stands before the first dot of a record's name: mysql in mysql.success.
+    static ReadOnlySpan<char> FamilyOf(ReadOnlySpan<char> name) => name.IndexOf('.') is >= 0 and var dot ? name[..dot] : name;
 
     /// <summary>host or host:port of a URL in an action, without user and password; null for other actions.</summary>
     public static string? AuthorityOf(string? action)
@@ -115,25 +91,22 @@ static class ActionKey
         if (!HasId(path)) return path;
         var segments = path.Split('/');
         for (var index = 0; index < segments.Length; index++)
-        {
-            var segment = segments[index];
-            var dot = segment.IndexOf('.');
-            if (IsId(segment)) segments[index] = "{id}";
-            else if (dot > 0 && IsId(segment.AsSpan(0, dot))) segments[index] = "{id}" + segment[dot..];
-        }
-
+            if (IdLength(segments[index]) is > 0 and var length) segments[index] = string.Concat("{id}", segments[index].AsSpan(length));
         return string.Join('/', segments);
     }
 
-    static bool HasId(string path)
+    static bool HasId(ReadOnlySpan<char> path)
     {
-        foreach (var range in path.AsSpan().Split('/'))
-        {
-            var segment = path.AsSpan()[range];
-            if (IsId(segment) || (segment.IndexOf('.') is > 0 and var dot && IsId(segment[..dot]))) return true;
-        }
-
+        foreach (var range in path.Split('/'))
+            if (IdLength(path[range]) > 0) return true;
         return false;
+    }
+
+    // How much of a segment is an id: all of 17, two characters of 17.json, nothing of v3.
+    static int IdLength(ReadOnlySpan<char> segment)
+    {
+        if (IsId(segment)) return segment.Length;
+        return segment.IndexOf('.') is > 0 and var dot && IsId(segment[..dot]) ? dot : 0;
     }
 
     // Numbers, UUIDs, hashes, long tokens and addresses name one thing each; words and "v3" name a kind of thing.

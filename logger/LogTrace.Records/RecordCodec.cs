@@ -247,6 +247,9 @@ public static class RecordCodec
         bool _hasTime;
         bool _hasLeftovers;
 
+        // What the field timestamp said, which need not be what timestamp_us says.
+        long? _seconds;
+
         // Whether the line could be what Write writes, see TraceRecord.IsAsWritten.
         bool _isAsWritten;
 
@@ -292,8 +295,7 @@ public static class RecordCodec
         }
 
         // The whole seconds that belong to the record's time: the store's date, and all that a reader of other programs knows of it.
-        readonly bool HasOwnSeconds() =>
-            HasValue(RecordField.Timestamp) && TryNumber(_members[_places[(int)RecordField.Timestamp]].Value, 1, out var seconds, out var isExact) && isExact && seconds == _record.TimestampMicros / 1_000_000;
+        readonly bool HasOwnSeconds() => _seconds == _record.TimestampMicros / 1_000_000;
 
         // Finds each member's field; -1 are leftovers. Of a field given twice only the last member stays.
         bool Match()
@@ -383,7 +385,7 @@ public static class RecordCodec
             _isAsWritten = _isAsWritten && field switch
             {
                 RecordField.Timestamp or RecordField.TimestampUs or RecordField.ResponseLength => value.Kind == JsonKind.Number && _line.Slice(value.Start, value.Length).IndexOfAnyExceptInRange((byte)'0', (byte)'9') < 0,
-                RecordField.Duration or RecordField.DnsDuration => value.Kind == JsonKind.Number && TryNumber(value, 1_000_000, out _, out var isWhole) && isWhole,
+                RecordField.Duration or RecordField.DnsDuration => value.Kind == JsonKind.Number,
                 RecordField.Debug or RecordField.Sampled => value.Kind is JsonKind.True or JsonKind.False,
                 _ => value.Kind == JsonKind.String,
             };
@@ -438,6 +440,7 @@ public static class RecordCodec
             if (TryNumber(value, 1_000_000, out var micros, out _) && IsTime(micros))
             {
                 _hasTime = true;
+                _seconds = micros / 1_000_000;
                 _record.TimestampMicros = micros;
                 _record.HasPreciseTime = micros % 1_000_000 != 0;
                 return true;
@@ -463,7 +466,12 @@ public static class RecordCodec
         static bool IsTime(long micros) => micros is >= 0 and < (MaxSeconds + 1) * 1_000_000;
 
         // Nothing takes less than no time, and a duration beyond all times would overflow where a start is computed.
-        readonly bool TryDuration(in JsonValue value, out long micros) => TryNumber(value, 1_000_000, out micros, out _) && IsTime(micros);
+        bool TryDuration(in JsonValue value, out long micros)
+        {
+            var isDuration = TryNumber(value, 1_000_000, out micros, out var isExact) && IsTime(micros);
+            _isAsWritten &= isExact;
+            return isDuration;
+        }
 
         readonly bool TryNumber(in JsonValue value, int scale, out long result, out bool isExact)
         {

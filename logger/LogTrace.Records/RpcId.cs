@@ -51,6 +51,9 @@ public readonly struct RpcId : IEquatable<RpcId>, IComparable<RpcId>
     /// <summary>Most digits a segment may have: 19, which any value of a signed 64-bit counter fits.</summary>
     public const int MaxSegmentDigits = 19;
 
+    /// <summary>Characters of the longest <see cref="ToSortText()"/> of an id within the limits: one more than the id has, since every dot becomes a letter and one stands before it all.</summary>
+    public const int MaxSortLength = MaxBytes + 1;
+
     readonly string? _text;
 
     RpcId(string text) => _text = text;
@@ -94,20 +97,27 @@ public readonly struct RpcId : IEquatable<RpcId>, IComparable<RpcId>
     /// of digits as a letter (<c>a</c> = 1 digit to <c>s</c> = 19), then the digits: <c>1.12.3</c> becomes <c>a1b12a3</c>. As every
     /// segment tells its own length, the subtree of an id is exactly the texts that start with the id's sort text.
     /// </summary>
-    public string ToSortText()
+    public string ToSortText() => string.Create(Text.Length + 1, this, (text, id) => id.ToSortText(text));
+
+    /// <summary>Writes the text of <see cref="ToSortText()"/>.</summary>
+    /// <param name="output">Room for it: <see cref="MaxSortLength"/> characters are enough for every id that was read.</param>
+    /// <returns>Number of characters written.</returns>
+    /// <exception cref="ArgumentException">There is not enough room.</exception>
+    public int ToSortText(Span<char> output)
     {
         var rest = Text.AsSpan();
-        var builder = new StringBuilder(rest.Length + 8);
+        var length = 0;
         while (true)
         {
             var dot = rest.IndexOf('.');
             var segment = dot < 0 ? rest : rest[..dot];
-            builder.Append((char)('a' + segment.Length - 1)).Append(segment);
-            if (dot < 0) break;
+            if (length + 1 + segment.Length > output.Length) throw new ArgumentException($"{output.Length} characters are too few for the sort text of '{this}'.", nameof(output));
+            output[length++] = (char)('a' + segment.Length - 1);
+            segment.CopyTo(output[length..]);
+            length += segment.Length;
+            if (dot < 0) return length;
             rest = rest[(dot + 1)..];
         }
-
-        return builder.ToString();
     }
 
     /// <summary>Compares numerically per segment, parent before child. A total order.</summary>

@@ -10,6 +10,7 @@ namespace LogTrace.Indexer.Chains;
 public sealed class CallChain
 {
     IReadOnlyList<string>? _edges;
+    string? _entryKey;
 
     internal CallChain()
     {
@@ -83,6 +84,10 @@ public sealed class CallChain
 
     public string? EntryService => Entry?.CalleeService ?? Entry?.CallerService;
     public string? EntryAction => (Entry?.Callee ?? Entry?.Caller)?.Record.Action;
+
+    /// <summary>The entry action without ids and values: what equal requests have in common.</summary>
+    public string? EntryKey => _entryKey ??= ActionKey.Of(RecordNames.RequestInfo, EntryAction);
+
     public string? EntryCode => (Entry?.Callee ?? Entry?.Caller)?.Record.Code;
 
     /// <summary>Services with a record in the chain, in order of appearance.</summary>

@@ -24,16 +24,14 @@ public static class ChainDocuments
 
     /// <param name="chain">The chain.</param>
     /// <param name="labels">What other chains say about its nodes, see <see cref="HopKnowledge"/>; null for nothing.</param>
-    public static ChainDocument From(CallChain chain, IReadOnlyDictionary<ChainNode, HopLabel>? labels = null) => From(chain, ActionKey.Of(RecordNames.RequestInfo, chain.EntryAction), labels);
-
-    static ChainDocument From(CallChain chain, string? entryKey, IReadOnlyDictionary<ChainNode, HopLabel>? labels) => new()
+    public static ChainDocument From(CallChain chain, IReadOnlyDictionary<ChainNode, HopLabel>? labels = null) => new()
     {
         TraceId = chain.TraceId,
         StartMicros = chain.StartMicros,
         DurationMicros = chain.DurationMicros,
         EntryService = chain.EntryService,
         EntryAction = chain.EntryAction,
-        EntryKey = entryKey,
+        EntryKey = chain.EntryKey,
         EntryCode = chain.EntryCode,
         Services = chain.Services,
         Edges = chain.Edges,
@@ -55,7 +53,7 @@ public static class ChainDocuments
         LastRecordMicros = chain.LastRecordMicros,
         RowsUtf8 = Rows(chain, labels: labels),
         RowsTotal = chain.RowCount,
-        Calls = [.. chain.Nodes.Where(CrossesProcesses).Select(node => CallOf(chain, node, entryKey, LabelOf(labels, node)))],
+        Calls = [.. chain.Nodes.Where(CrossesProcesses).Select(node => CallOf(chain, node, LabelOf(labels, node)))],
     };
 
     /// <summary>
@@ -166,7 +164,7 @@ public static class ChainDocuments
 
     static HopLabel? LabelOf(IReadOnlyDictionary<ChainNode, HopLabel>? labels, ChainNode node) => labels is not null && labels.TryGetValue(node, out var label) ? label : null;
 
-    static CallDocument CallOf(CallChain chain, ChainNode node, string? entryKey, HopLabel? label) => new()
+    static CallDocument CallOf(CallChain chain, ChainNode node, HopLabel? label) => new()
     {
         Id = CallId(chain.TraceId, node),
         TraceId = chain.TraceId,
@@ -175,7 +173,7 @@ public static class ChainDocuments
         StartMicros = node.StartMicros,
         EntryService = chain.EntryService,
         EntryAction = chain.EntryAction,
-        EntryKey = entryKey,
+        EntryKey = chain.EntryKey,
         // Loss has to be somebody's: what is below a call without record was called by the service that the call is named after.
         Caller = node.CallerService ?? (node.Parent is { IsPlaceholder: true } parent ? parent.Service : null),
         Callee = node.Target ?? (node.IsPlaceholder ? node.Service : null),

@@ -43,7 +43,7 @@ public sealed class HopKnowledge(TimeSpan settle, TimeProvider? clock = null)
         Settle();
         if (_hops.Count == 0 || chain.Nodes.Count > MaxNodes || (chain.PlaceholderCount == 0 && !chain.Nodes.Any(IsWithoutCallee))) return null;
         Dictionary<ChainNode, HopLabel>? labels = null;
-        var entry = EntryOf(chain);
+        var entry = chain.EntryKey ?? "";
         foreach (var node in chain.Nodes)
         {
             if (HopOf(entry, node, isCallee: false) is { } hop && node.IsPlaceholder && _hops.TryGetValue(hop, out var seen) && seen.Chains >= Enough && seen.Chains - seen.Recorded >= seen.Chains * NearlyAll)
@@ -59,7 +59,7 @@ public sealed class HopKnowledge(TimeSpan settle, TimeProvider? clock = null)
     public void Learn(CallChain chain)
     {
         if (chain.Sampled || chain.Nodes.Count > MaxNodes || chain.Nodes.Count < 2) return;
-        var entry = EntryOf(chain);
+        var entry = chain.EntryKey ?? "";
         var says = new Dictionary<Hop, bool>();
         foreach (var node in chain.Nodes)
         {
@@ -73,8 +73,6 @@ public sealed class HopKnowledge(TimeSpan settle, TimeProvider? clock = null)
         _order.Enqueue((chain.TraceId, now));
         Settle();
     }
-
-    static string EntryOf(CallChain chain) => ActionKey.Of("request.info", chain.EntryAction) ?? "";
 
     static Hop? HopOf(string entry, ChainNode node, bool isCallee)
     {

@@ -6,6 +6,7 @@ using System.IO.Compression;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Text;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using LogTrace.Shipper;
@@ -114,7 +115,6 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
             {
                 var answer = await http.SendOnceAsync(HttpMethod.Post, _path, buffer.Content(pending, options.Compresses), askFirst, cancellationToken);
                 Figures.Answered(Stopwatch.GetElapsedTime(started), answer.Status);
-                if (answer.Status != 200) buffer.Keep();
                 if (answer.Status == 200)
                 {
                     var (left, reason) = Take(answer.Body, buffer, pending, results.Span);
@@ -125,6 +125,7 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
                 }
                 else
                 {
+                    buffer.Keep();
                     problem = answer.Describe();
                 }
 
@@ -293,24 +294,19 @@ sealed class BulkFigures
 /// <summary>The operations of one bulk request as they are sent, one after another in one pooled array, and where each lies. Not thread-safe.</summary>
 sealed class BulkBuffer(int capacity) : IBufferWriter<byte>
 {
+    static readonly JsonWriterOptions Plain = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, SkipValidation = true };
+
     readonly List<int> _ends = [];
     byte[] _bytes = ArrayPool<byte>.Shared.Rent(capacity);
     Utf8JsonWriter? _json;
     bool _isKept;
 
-    /// <summary>A writer to the end of the buffer, always the same one; it must be flushed before anything else is written.</summary>
-    public Utf8JsonWriter Json(JsonWriterOptions options)
+    /// <summary>Begins a JSON value at the end of the buffer; the writer is always the same one and must be flushed before anything else is written.</summary>
+    public Utf8JsonWriter BeginJson()
     {
-        if (_json is null) _json = new Utf8JsonWriter(this, options);
+        if (_json is null) _json = new Utf8JsonWriter(this, Plain);
         else _json.Reset();
         return _json;
-    }
-
-    /// <summary>Forgets what was written.</summary>
-    public void Clear()
-    {
-        Length = 0;
-        _ends.Clear();
     }
 
     /// <summary>A request that was given up, or answered before it was sent whole, may still read the array: nobody else gets it.</summary>
@@ -321,7 +317,8 @@ sealed class BulkBuffer(int capacity) : IBufferWriter<byte>
     {
         if (!_isKept) ArrayPool<byte>.Shared.Return(_bytes);
         _bytes = [];
-        Clear();
+        Length = 0;
+        _ends.Clear();
     }
 
     /// <summary>Writes a text that is mere ASCII.</summary>

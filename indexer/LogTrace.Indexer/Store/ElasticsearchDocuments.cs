@@ -4,7 +4,6 @@ using System.Collections.Frozen;
 using System.Globalization;
 using System.IO.Hashing;
 using System.Text;
-using System.Text.Encodings.Web;
 using System.Text.Json;
 using LogTrace.Records;
 
@@ -16,8 +15,6 @@ namespace LogTrace.Indexer.Store;
 /// </summary>
 static class ElasticsearchDocuments
 {
-    static readonly JsonWriterOptions Plain = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, SkipValidation = true };
-
     static readonly FrozenDictionary<string, RecordKind> Kinds =
         Enum.GetValues<RecordKind>().ToFrozenDictionary(kind => kind.ToString().ToLowerInvariant());
 
@@ -37,19 +34,13 @@ static class ElasticsearchDocuments
 
     const int LongestName = 32;
 
-    /// <summary>Id of a trace's chain: an Elasticsearch id is at most 512 bytes and any trace_id is one.</summary>
-    public static string IdOf(string traceId)
-    {
-        Span<byte> utf8 = traceId.Length <= RecordCodec.MaxTraceIdBytes ? stackalloc byte[RecordCodec.MaxTraceIdBytes * 3] : new byte[traceId.Length * 3];
-        return Hex(XxHash128.HashToUInt128(utf8[..Encoding.UTF8.GetBytes(traceId, utf8)]));
-    }
+    // Room for a moment or an id.
+    const int TextRoom = 32;
 
-    public static string Hex(UInt128 id)
-    {
-        Span<byte> bytes = stackalloc byte[16];
-        BinaryPrimitives.WriteUInt128BigEndian(bytes, id);
-        return Convert.ToHexStringLower(bytes);
-    }
+    /// <summary>Id of a trace's chain: an Elasticsearch id is at most 512 bytes and any trace_id is one.</summary>
+    public static string IdOf(string traceId) => Hex(TraceHash.Of(traceId));
+
+    public static string Hex(UInt128 id) => Encoding.ASCII.GetString(Hex(id, stackalloc byte[TextRoom]));
 
     static ReadOnlySpan<byte> Hex(UInt128 id, Span<byte> room)
     {
@@ -60,15 +51,8 @@ static class ElasticsearchDocuments
     }
 
     /// <summary>A moment as Elasticsearch's dates take it, to the microsecond. Moments that no calendar has stand at its ends.</summary>
-    public static string Iso(long micros)
-    {
-        Span<byte> text = stackalloc byte[IsoRoom];
-        return Encoding.UTF8.GetString(Iso(micros, text));
-    }
+    public static string Iso(long micros) => Encoding.ASCII.GetString(Iso(micros, stackalloc byte[TextRoom]));
 
-    /// <summary>The same as UTF-8.</summary>
-    /// <param name="micros">Microseconds since the epoch.</param>
-    /// <param name="room">At least <see cref="IsoRoom"/> bytes.</param>
     static ReadOnlySpan<byte> Iso(long micros, Span<byte> room)
     {
         // The runtime's own round-trip form has one digit more.
@@ -76,8 +60,6 @@ static class ElasticsearchDocuments
         room[length - 2] = (byte)'Z';
         return room[..(length - 1)];
     }
-
-    const int IsoRoom = 28;
 
     public static long Micros(string iso) =>
         (DateTime.ParseExact(iso, "yyyy-MM-dd'T'HH:mm:ss.ffffff'Z'", CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal)
@@ -95,8 +77,8 @@ static class ElasticsearchDocuments
     public static void WriteRecord(IndexedRecord indexed, BulkBuffer output)
     {
         var record = indexed.Record;
-        var json = output.Json(Plain);
-        Span<byte> text = stackalloc byte[32];
+        var json = output.BeginJson();
+        Span<byte> text = stackalloc byte[TextRoom];
         json.WriteStartObject();
         json.WriteString("@timestamp"u8, Iso(record.TimestampMicros, text));
         json.WriteString("ingested_at"u8, Iso(indexed.IngestedMicros, text));
@@ -118,7 +100,8 @@ static class ElasticsearchDocuments
         {
             json.WriteNumber("rpc_depth"u8, rpcId.Depth);
             if (rpcId.TryGetParent(out var parent)) json.WriteString("rpc_parent"u8, parent.Text);
-            json.WriteString("rpc_sort"u8, rpcId.ToSortText());
+            Span<char> sort = stackalloc char[RpcId.MaxSortLength];
+            json.WriteString("rpc_sort"u8, sort[..rpcId.ToSortText(sort)]);
         }
 
         if (record.DurationMicros is { } duration) json.WriteNumber("duration_us"u8, duration);
@@ -247,9 +230,10 @@ static class ElasticsearchDocuments
     /// <param name="output">Where to.</param>
     public static void WriteChain(ChainDocument chain, CallVersions calls, bool withRows, BulkBuffer output)
     {
-        var json = output.Json(Plain);
+        var json = output.BeginJson();
+        Span<byte> text = stackalloc byte[TextRoom];
         json.WriteStartObject();
-        json.WriteString("@timestamp"u8, Iso(chain.StartMicros));
+        json.WriteString("@timestamp"u8, Iso(chain.StartMicros, text));
         json.WriteString("trace_id"u8, chain.TraceId);
         json.WriteNumber("start_us"u8, chain.StartMicros);
         json.WriteNumber("duration_us"u8, chain.DurationMicros);
@@ -279,7 +263,7 @@ static class ElasticsearchDocuments
         WriteText(json, "uid"u8, chain.Uid);
         json.WriteBoolean("complete"u8, chain.Complete);
         json.WriteBoolean("resolved"u8, chain.Resolved);
-        json.WriteString("last_record_at"u8, Iso(chain.LastRecordMicros));
+        json.WriteString("last_record_at"u8, Iso(chain.LastRecordMicros, text));
         if (chain.UndecidedSince is { } undecided) json.WriteNumber("undecided_us"u8, undecided);
 
         // A line end within would end the document; between JSON's tokens it is a blank.
@@ -302,17 +286,15 @@ static class ElasticsearchDocuments
     }
 
     /// <summary>Writes what is left of a dropped chain. Without a time, so that no dashboard counts it.</summary>
-    public static void WriteMarker(string traceId, IBufferWriter<byte> output)
+    public static void WriteMarker(string traceId, BulkBuffer output)
     {
-        using (var json = new Utf8JsonWriter(output, Plain))
-        {
-            json.WriteStartObject();
-            json.WriteString("trace_id"u8, traceId);
-            json.WriteNumber("record_count"u8, 0);
-            json.WriteBoolean("dropped"u8, true);
-            json.WriteEndObject();
-        }
-
+        var json = output.BeginJson();
+        json.WriteStartObject();
+        json.WriteString("trace_id"u8, traceId);
+        json.WriteNumber("record_count"u8, 0);
+        json.WriteBoolean("dropped"u8, true);
+        json.WriteEndObject();
+        json.Flush();
         output.Write("\n"u8);
     }
 
@@ -355,8 +337,8 @@ static class ElasticsearchDocuments
     /// <param name="output">Where to.</param>
     public static void WriteCall(CallDocument call, long lastRecordMicros, BulkBuffer output)
     {
-        var json = output.Json(Plain);
-        Span<byte> text = stackalloc byte[32];
+        var json = output.BeginJson();
+        Span<byte> text = stackalloc byte[TextRoom];
         json.WriteStartObject();
         json.WriteString("@timestamp"u8, Iso(call.StartMicros, text));
         json.WriteString("call_id"u8, Hex(call.Id, text));

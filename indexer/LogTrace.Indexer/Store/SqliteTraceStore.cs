@@ -2,7 +2,6 @@ using System.Buffers;
 using System.Buffers.Binary;
 using System.Collections;
 using System.Globalization;
-using System.IO.Hashing;
 using System.Reflection;
 using System.Text;
 using System.Text.Encodings.Web;
@@ -189,7 +188,7 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
         insert.Bind(incoming.TraceKey).Bind(record.RecordId).Bind(content.TraceId).Bind(record.LineHash).Bind(SourceOf(day, record.SourceFile)).Bind(record.SourceOffset)
             .Bind(content.TimestampMicros).Bind(record.IngestedMicros).Bind(record.StartMicros).Bind(content.DurationMicros)
             .Bind(content.Name).BindText(NameOf(record.Kind));
-        if (content.RpcId is { } rpcId) BindPlace(insert, rpcId.Text);
+        if (content.RpcId is { } rpcId) BindPlace(insert, rpcId);
         else insert.BindNull().BindNull().BindNull().BindNull();
         var isNew = insert.Bind(record.Service).Bind(record.IsError).Bind(record.CodeNumber).Bind(record.Route).Bind(record.ActionKey).Bind(record.ErrorKey)
             .Bind(record.Peer).Bind(record.Tags.Count == 0 ? null : Json(record.Tags)).Bind(incoming.Line.Span).Bind(record.ServiceIsCertain)
@@ -198,28 +197,14 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
         return isNew;
     }
 
-    // The id, how deep it lies, what it lies under, and RpcId.ToSortText.
-    static void BindPlace(DayStatement insert, ReadOnlySpan<char> id)
+    // The id, how deep it lies, what it lies under, and what it sorts by.
+    static void BindPlace(DayStatement insert, RpcId id)
     {
-        Span<char> sort = stackalloc char[RpcId.MaxBytes + RpcId.MaxSegments];
-        var (at, depth) = (0, 0);
-        var rest = id;
-        while (true)
-        {
-            var dot = rest.IndexOf('.');
-            var segment = dot < 0 ? rest : rest[..dot];
-            sort[at++] = (char)('a' + segment.Length - 1);
-            segment.CopyTo(sort[at..]);
-            at += segment.Length;
-            if (dot < 0) break;
-            rest = rest[(dot + 1)..];
-            depth++;
-        }
-
-        insert.BindText(id).Bind(depth);
-        if (id.LastIndexOf('.') is >= 0 and var last) insert.BindText(id[..last]);
+        insert.BindText(id.Text).Bind(id.Depth);
+        if (id.Text.LastIndexOf('.') is >= 0 and var last) insert.BindText(id.Text.AsSpan(0, last));
         else insert.BindNull();
-        insert.BindText(sort[..at]);
+        Span<char> sort = stackalloc char[RpcId.MaxSortLength];
+        insert.BindText(sort[..id.ToSortText(sort)]);
     }
 
     static long SourceOf(DayConnection day, string path)
@@ -323,7 +308,7 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
             .Bind(services).Bind(Json(chain.Edges)).Bind(chain.RecordCount).Bind(chain.NodeCount)
             .Bind(chain.Depth).Bind(chain.PlaceholderCount).Bind(chain.GapCount).Bind(chain.CalleeOnlyCount).Bind(chain.LikelyLossCount)
             .Bind(chain.AmbiguousCount).Bind(chain.ErrorCount).Bind(chain.AlarmCount).Bind(chain.Debug).Bind(chain.Sampled).Bind(chain.Uid)
-            .Bind(chain.Complete).Bind(chain.Resolved).Bind(chain.LastRecordMicros).Bind(chain.RowsTotal).Bind(chain.RowsJson).Bind(chain.UndecidedSince ?? 0).Bind(chain.Dropped)
+            .Bind(chain.Complete).Bind(chain.Resolved).Bind(chain.LastRecordMicros).Bind(chain.RowsTotal).BindText(chain.RowsUtf8.Span).Bind(chain.UndecidedSince ?? 0).Bind(chain.Dropped)
             .Run();
         if (written == 0) return;
         WriteServices(day, chain, before, new ServicesInChain(before?.Chain ?? day.LastRow, chain.StartMicros, chain.ErrorCount > 0, services));
@@ -452,7 +437,7 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
                 {
                     var rows = day.Prepare($"SELECT {ChainColumns}, rows FROM chains WHERE trace_key = ?1 AND trace_id = ?2").Bind(KeyOf(traceId)).Bind(traceId);
                     if (!rows.Step()) return;
-                    var chain = ReadChain(rows) with { RowsJson = rows.Text(27), Calls = ReadCalls(day, traceId) };
+                    var chain = ReadChain(rows) with { RowsUtf8 = rows.Bytes(27), Calls = ReadCalls(day, traceId) };
                     if (best is null || chain.RecordCount > best.RecordCount) best = chain;
                 });
             }
@@ -1062,12 +1047,7 @@ public sealed class SqliteTraceStore(SqliteStoreOptions options, TimeProvider? c
         return buffer.WrittenMemory;
     }
 
-    static long KeyOf(string? traceId)
-    {
-        if (traceId is null) return 0;
-        Span<byte> bytes = traceId.Length > 256 ? new byte[Encoding.UTF8.GetMaxByteCount(traceId.Length)] : stackalloc byte[Encoding.UTF8.GetMaxByteCount(256)];
-        return (long)(ulong)(XxHash128.HashToUInt128(bytes[..Encoding.UTF8.GetBytes(traceId, bytes)]) >> 64);
-    }
+    static long KeyOf(string? traceId) => traceId is null ? 0 : (long)(ulong)(TraceHash.Of(traceId) >> 64);
 
     // Sorted, so that neighbouring keys meet the same pages.
     static string KeysAsJson(string[] traceIds) => JsonSerializer.Serialize(traceIds.Select(KeyOf).Distinct().Order());

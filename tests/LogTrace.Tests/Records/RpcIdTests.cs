@@ -71,6 +71,16 @@ public sealed class RpcIdTests
     [InlineData("1.9223372036854775807", "a1s9223372036854775807")]
     public void Sort_text_gives_each_segment_its_width(string id, string sortText) => RpcId.Parse(id).ToSortText().Should().Be(sortText);
 
+    [Fact]
+    public void Sort_text_of_the_longest_id_fits_the_room_that_is_enough_for_all_and_in_less_it_is_refused()
+    {
+        var id = RpcId.Parse(string.Join('.', Enumerable.Repeat("1234567", RpcId.MaxBytes / 8)) + "8");
+        id.Text.Length.Should().Be(RpcId.MaxBytes);
+        var room = new char[RpcId.MaxSortLength];
+        new string(room, 0, id.ToSortText(room)).Should().Be(id.ToSortText()).And.HaveLength(RpcId.MaxSortLength);
+        id.Invoking(it => it.ToSortText(new char[RpcId.MaxSortLength - 1])).Should().Throw<ArgumentException>().WithMessage("1024 characters are too few*");
+    }
+
     [Theory]
     [InlineData("1.9", "1.10")]
     [InlineData("1.1", "1.1.2")]
