@@ -1,3 +1,4 @@
+using System.Globalization;
 using Confluent.Kafka;
 
 namespace LogTrace.Transport;
@@ -28,6 +29,16 @@ static class KafkaClient
         {
             if (value is not null) config[key] = value;
         }
+    }
+
+    /// <summary>For the indexers' group: also who only asks what it has committed needs a session that fits the other properties, such as max.poll.interval.ms.</summary>
+    public static Dictionary<string, string> ConfigureMember(KafkaOptions options)
+    {
+        var config = Configure(options);
+        config["group.id"] = options.Group;
+        config["session.timeout.ms"] = options.SessionTimeout.TotalMilliseconds.ToString("F0", CultureInfo.InvariantCulture);
+        config["heartbeat.interval.ms"] = (options.SessionTimeout.TotalMilliseconds / 4).ToString("F0", CultureInfo.InvariantCulture);
+        return config;
     }
 
     /// <summary>librdkafka logs every failed connection; what matters of it arrives at the error handler too, and is said once.</summary>

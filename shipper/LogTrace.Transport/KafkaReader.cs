@@ -397,14 +397,11 @@ public sealed class KafkaReader(KafkaOptions options, Action<string>? report = n
 
     Dictionary<string, string> Config()
     {
-        var config = KafkaClient.Configure(_options);
-        config["group.id"] = _options.Group;
+        var config = KafkaClient.ConfigureMember(_options);
         config["enable.auto.commit"] = "false";
         config["enable.auto.offset.store"] = "false";
         config["auto.offset.reset"] = "earliest";
         config["partition.assignment.strategy"] = "cooperative-sticky";
-        config["session.timeout.ms"] = _options.SessionTimeout.TotalMilliseconds.ToString("F0");
-        config["heartbeat.interval.ms"] = (_options.SessionTimeout.TotalMilliseconds / 4).ToString("F0");
         config["dotnet.consumer.consume.result.fields"] = "headers";
         Default("queued.max.messages.kbytes", "16384");
         Default("fetch.wait.max.ms", "100");

@@ -144,7 +144,7 @@ public static class KafkaTopic
     public static Task<IReadOnlyDictionary<int, long>> LagsAsync(KafkaOptions options, CancellationToken cancellationToken = default) => Task.Run<IReadOnlyDictionary<int, long>>(
         () =>
         {
-            var config = new Dictionary<string, string>(KafkaClient.Configure(options)) { ["group.id"] = options.Group };
+            var config = KafkaClient.ConfigureMember(options);
             using var admin = Open(options);
             using var consumer = new ConsumerBuilder<Ignore, Ignore>(config).SetLogHandler((_, message) => KafkaClient.DropLog(message)).Build();
             try

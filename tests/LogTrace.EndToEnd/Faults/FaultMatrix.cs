@@ -90,6 +90,8 @@ static class FaultMatrix
         new(26, "rotated file compressed", "not read twice", On.Tests),
         new(27, "disk of the logs full, lines cut in half", "", On.Mock, FileFaults.LogDiskFullAsync) { Missing = NeedsSmallDisk },
         new(28, "device number changed by a remount", "nothing sent again", On.Tests),
+        new(29, "store killed or hung for 60 s, the poll interval of the group 20 s", "nobody leaves the group; each record once, every chain document as its records make it", On.Real, IndexerFaults.StoreAwayAsync) { Files = 1 },
+        new(29, "store killed or hung for 15 minutes, the poll interval of the group 5 minutes", "nobody leaves the group; each record once, every chain document as its records make it", On.Real, IndexerFaults.StoreAwayLongAsync) { Files = 1 },
         new(30, "every record refused by the store", "all set aside with the reason, nothing repeated", On.Tests),
         new(31, "dead letter full or away", "nothing is committed, nothing dropped", On.Tests),
         new(32, "random mix of these for 10 minutes", "memory and state flat", On.Mock, ProcessFaults.SoakAsync),

@@ -93,6 +93,10 @@ public sealed class KafkaRealTransportTests : KafkaTransportTests
     }
 
     [RealKafkaFact]
+    public async Task Lag_can_be_asked_for_whatever_poll_interval_the_group_has() =>
+        (await KafkaTopic.LagAsync(Options with { Properties = new Dictionary<string, string> { ["max.poll.interval.ms"] = "10000" } })).Should().Be(0);
+
+    [RealKafkaFact]
     public async Task Records_deleted_before_they_were_read_are_counted_as_lost()
     {
         await using var writer = await OpenWriterAsync();
