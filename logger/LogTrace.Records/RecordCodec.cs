@@ -260,7 +260,7 @@ public static class RecordCodec
             _members = members;
             _places = places;
             _isUtf8 = Utf8.IsValid(line);
-            _isAsWritten = _isUtf8 && line[0] == (byte)'{' && line.IndexOf((byte)'\n') < 0;
+            _isAsWritten = _isUtf8 && line.IndexOf((byte)'\n') < 0;
             places.Fill(-1);
         }
 
@@ -301,10 +301,12 @@ public static class RecordCodec
         bool Match()
         {
             var isClef = false;
+            var length = 1;
             for (var index = 0; index < _members.Length; index++)
             {
                 ref var member = ref _members[index];
                 var name = _line.Slice(member.NameStart, member.NameLength);
+                length += member.NameLength + member.Value.RawLength + 4; // two quotes, colon, comma or brace
                 if (member.NameEscaped) name = JsonScanner.Unescape(name, out _);
                 if (FieldLookup.TryFind(name, out var field))
                 {
@@ -324,6 +326,7 @@ public static class RecordCodec
                 }
             }
 
+            _isAsWritten = _isAsWritten && length == _line.Length; // else there are blanks
             return isClef;
         }
 

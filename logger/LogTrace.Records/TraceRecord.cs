@@ -132,7 +132,7 @@ public sealed class TraceRecord
     public IReadOnlyList<string>? UnreadableFields { get; set; }
 
     /// <summary>
-    /// The line of <see cref="SourceLine"/> holds this record in SCHEMA.md's names and types and nothing besides, each name once; order, blanks and needless escapes are its own.
+    /// The line of <see cref="SourceLine"/> holds this record in SCHEMA.md's names and types and nothing besides, each name once and no blanks between members; their order and needless escapes are its own.
     /// So it can be passed on as it is. False as soon as a field was set.
     /// </summary>
     public bool IsAsWritten { get => _isAsWritten; internal set => _isAsWritten = value; }

@@ -11,7 +11,7 @@ namespace LogTrace.Indexer.Store;
 
 /// <summary>
 /// Documents and back. A record's document is its line (in SCHEMA.md's names and types) with the derived fields before it: what is read again is exactly
-/// what was stored, because the server keeps a document's bytes as they came.
+/// what was stored, because the server keeps a document's bytes as they came. So the hash of a line that was stored as it is need not be stored.
 /// </summary>
 static class ElasticsearchDocuments
 {
@@ -83,7 +83,7 @@ static class ElasticsearchDocuments
         json.WriteString("@timestamp"u8, Iso(record.TimestampMicros, text));
         json.WriteString("ingested_at"u8, Iso(indexed.IngestedMicros, text));
         json.WriteString("record_id"u8, Hex(indexed.RecordId, text));
-        json.WriteString("line_hash"u8, Hex(indexed.LineHash, text));
+        if (!record.IsAsWritten || XxHash128.HashToUInt128(record.SourceLine.Span) != indexed.LineHash) json.WriteString("line_hash"u8, Hex(indexed.LineHash, text));
         json.WriteString("source_file"u8, indexed.SourceFile);
         json.WriteNumber("source_offset"u8, indexed.SourceOffset);
 
@@ -145,8 +145,8 @@ static class ElasticsearchDocuments
     public static IndexedRecord ReadRecord(ReadOnlySpan<byte> source)
     {
         var derived = new Dictionary<string, JsonElement>();
-        var line = new ArrayBufferWriter<byte>(source.Length);
-        (int Start, int Length) service = default;
+        var members = new List<(int Start, int Length)>(32);
+        var service = -1; // which of them
         var reader = new Utf8JsonReader(source, new JsonReaderOptions { MaxDepth = 512 });
         Span<char> nameBuffer = stackalloc char[LongestName];
         reader.Read();
@@ -169,22 +169,21 @@ static class ElasticsearchDocuments
             }
 
             reader.Skip();
-            var member = (start, (int)reader.BytesConsumed - start);
-            if (known is "service") service = member;
-            else Append(line, source.Slice(member.Item1, member.Item2));
+            if (known is "service") service = members.Count;
+            members.Add((start, (int)reader.BytesConsumed - start));
         }
 
         var hasOther = derived.TryGetValue("service_derived", out var other);
-        var written = service.Length > 0 ? ServiceIn(source.Slice(service.Start, service.Length)) : null;
-        if (service.Length > 0 && (!hasOther || other.GetString() != written)) Append(line, source.Slice(service.Start, service.Length));
-        line.Write(line.WrittenCount == 0 ? "{}"u8 : "}"u8);
-        if (!RecordCodec.TryRead(line.WrittenMemory, out var record, out var reason))
+        var written = service >= 0 ? ServiceIn(source.Slice(members[service].Start, members[service].Length)) : null;
+        if (service >= 0 && hasOther && other.GetString() == written) members.RemoveAt(service);
+        var line = Join(source, members);
+        if (!RecordCodec.TryRead(line, out var record, out var reason))
             throw new InvalidDataException($"document {Text("record_id")} can no longer be read: {reason}");
         return new IndexedRecord
         {
             Record = record,
             RecordId = Id(Text("record_id")),
-            LineHash = Id(Text("line_hash")),
+            LineHash = Text("line_hash") is { } hash ? Id(hash) : XxHash128.HashToUInt128(line),
             SourceFile = Text("source_file") ?? "",
             SourceOffset = Number("source_offset") ?? 0,
             IngestedMicros = Text("ingested_at") is { } ingested ? Micros(ingested) : 0,
@@ -208,10 +207,20 @@ static class ElasticsearchDocuments
         long? Number(string name) => derived.TryGetValue(name, out var value) ? value.GetInt64() : null;
     }
 
-    static void Append(ArrayBufferWriter<byte> line, ReadOnlySpan<byte> member)
+    static byte[] Join(ReadOnlySpan<byte> source, List<(int Start, int Length)> members)
     {
-        line.Write(line.WrittenCount == 0 ? "{"u8 : ","u8);
-        line.Write(member);
+        if (members.Count == 0) return "{}"u8.ToArray();
+        var line = new byte[members.Sum(member => member.Length + 1) + 1];
+        line.AsSpan().Fill((byte)',');
+        var at = 1;
+        foreach (var (start, length) in members)
+        {
+            source.Slice(start, length).CopyTo(line.AsSpan(at));
+            at += length + 1;
+        }
+
+        (line[0], line[^1]) = ((byte)'{', (byte)'}');
+        return line;
     }
 
     static string? ServiceIn(ReadOnlySpan<byte> member)

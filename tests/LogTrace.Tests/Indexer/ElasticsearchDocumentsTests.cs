@@ -1,3 +1,4 @@
+using System.IO.Hashing;
 using System.Text;
 using System.Text.Json;
 using LogTrace.Indexer;
@@ -51,6 +52,26 @@ public sealed class ElasticsearchDocumentsTests
         var stored = JsonDocument.Parse(output.WrittenFrom(0).ToArray()).RootElement;
 
         (stored.GetProperty("failed").GetInt32(), stored.GetProperty("lossy").GetInt32(), stored.GetProperty("lost_count").GetInt32()).Should().Be((failed, failed, errors));
+    }
+
+    [Theory]
+    [InlineData("""{"trace_id":"t","service":"orders","timestamp":17,"extra":{ "b": "\u00e9" }}""", true)]
+    [InlineData("""{"trace_id":"t","module":"orders_x","timestamp":17}""", true)]
+    [InlineData("""{"service":" orders ","timestamp":17,"name":"log.info"}""", true)]
+    [InlineData("""{"timestamp":17}""", true)]
+    [InlineData("""{"timestamp": 17,"service":"orders"}""", false)]
+    [InlineData("""{"timestamp":17,"zone":"b"}""", false)]
+    public void A_line_that_is_stored_as_it_came_is_read_byte_for_byte_and_its_hash_is_made_of_it(string line, bool isStoredAsItCame)
+    {
+        var bytes = Encoding.UTF8.GetBytes(line);
+        var output = new BulkBuffer(1024);
+        ElasticsearchDocuments.WriteRecord(RecordDeriver.Derive(Read(line), 1, XxHash128.HashToUInt128(bytes), "a.log", 0, 3), output);
+        var stored = output.WrittenFrom(0)[..^1];
+        var read = ElasticsearchDocuments.ReadRecord(stored);
+
+        read.LineHash.Should().Be(XxHash128.HashToUInt128(bytes));
+        (stored.IndexOf("\"line_hash\""u8) < 0).Should().Be(isStoredAsItCame);
+        if (isStoredAsItCame) Encoding.UTF8.GetString(read.Record.SourceLine.Span).Should().Be(line);
     }
 
     static TraceRecord Read(string line) => RecordCodec.TryRead(Encoding.UTF8.GetBytes(line), out var record, out var reason) ? record : throw new InvalidOperationException(reason);

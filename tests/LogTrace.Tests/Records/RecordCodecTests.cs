@@ -55,7 +55,9 @@ public sealed class RecordCodecTests
 
     [Theory]
     [InlineData("""{"name":"log.info","trace_id":"t","rpc_id":"1.2","timestamp":17,"msg":"\u00e9 \"a\"","duration":0.10,"extra":{"b":1}}""", true)]
-    [InlineData("""{"timestamp_us":17000001, "timestamp":17 , "trace_id":"t"} """, true)]
+    [InlineData("""{"timestamp_us":17000001,"timestamp":17,"trace_id":"t","extra":{ "b" : 1 }}""", true)]
+    [InlineData("""{"timestamp_us":17000001, "timestamp":17,"trace_id":"t"}""", false)] // blanks
+    [InlineData("""{"timestamp_us":17000001,"timestamp":17,"trace_id":"t"} """, false)]
     [InlineData("""{"timestamp":18,"timestamp_us":17000001}""", false)] // seconds that are not its own
     [InlineData("""{"timestamp_us":17000001}""", false)] // none
     [InlineData("""{"timestamp":17.0}""", false)]
