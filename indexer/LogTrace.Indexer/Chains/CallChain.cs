@@ -9,7 +9,7 @@ namespace LogTrace.Indexer.Chains;
 /// </summary>
 public sealed class CallChain
 {
-    IReadOnlyList<string>? _edges;
+    IReadOnlyList<string>? _services, _edges;
     string? _entryKey;
 
     internal CallChain()
@@ -91,7 +91,7 @@ public sealed class CallChain
     public string? EntryCode => (Entry?.Callee ?? Entry?.Caller)?.Record.Code;
 
     /// <summary>Services with a record in the chain, in order of appearance.</summary>
-    public required IReadOnlyList<string> Services { get; init; }
+    public IReadOnlyList<string> Services => _services ??= Nodes.Services;
 
     /// <summary>Distinct <c>caller&gt;callee</c>, in order of appearance.</summary>
     public IReadOnlyList<string> Edges => _edges ??= FindEdges();
@@ -288,14 +288,7 @@ public readonly struct ChainNode : IEquatable<ChainNode>
     public bool IsFork => Has(ChainNodes.NodeFacts.Fork);
 
     /// <summary>No record of this id at all: known from descendants' ids only.</summary>
-    public bool IsPlaceholder
-    {
-        get
-        {
-            ref readonly var data = ref Data;
-            return data.Calls + data.Handlings + data.Events == 0 && (data.Facts & ChainNodes.NodeFacts.UnknownExecution) == 0;
-        }
-    }
+    public bool IsPlaceholder => Data.IsPlaceholder;
 
     /// <summary>
     /// An execution that only its children tell of: they were written by a service that handled none of the other executions of this id.

@@ -4,6 +4,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 using LogTrace.Records;
+using Node = LogTrace.Indexer.Chains.ChainNodes.Node;
 using NodeFacts = LogTrace.Indexer.Chains.ChainNodes.NodeFacts;
 
 namespace LogTrace.Indexer.Chains;
@@ -15,46 +16,38 @@ namespace LogTrace.Indexer.Chains;
 sealed class ChainAssembly
 {
     /// <summary>
-    /// An id that is in the chain, present or inferred, with its first execution. Further executions of an id stand behind the last id, so that
-    /// those of one id are not side by side here.
+    /// What building takes beside the node at the same place: an id that is in the chain, present or inferred, with its first execution. Further
+    /// executions of an id stand behind the last id, so that those of one id are not side by side.
     /// </summary>
-    struct Node
+    struct Site
     {
-        /// <summary>The id's first execution: itself, unless it is a further one.</summary>
-        public int Site;
+        /// <summary>The id above. Which of its executions is the parent, the node tells.</summary>
+        public int Above;
 
-        public int Parent;
+        /// <summary>The id's first execution: itself, unless it is a further one.</summary>
+        public int First;
 
         /// <summary>The next execution of the id; 0 for none.</summary>
         public int Next;
 
-        public int Execution;
+        // Entries with this very id, and those at .1 that belong to this call; how many of both are calls and handlings.
+        public int OwnStart, OwnEnd, CalleeStart, CalleeEnd, Calls, Handlings;
 
-        /// <summary>Place of a record whose id begins with this one; -1 for none. Only the first execution knows.</summary>
-        public int IdRecord;
+        /// <summary>The calling service by the record of handling: counts where nothing better is known.</summary>
+        public int StatedCaller;
+
+        /// <summary>Highest number used so far below the id.</summary>
+        public ulong LastUsed;
+
+        /// <summary>From the first to the last of all that is placed here, in the end of all below too.</summary>
+        public long SpanStart, SpanEnd;
 
         /// <summary>Characters of the id, and bits of its key (more than there are where they do not fit).</summary>
         public ushort Length, Bits;
         public byte Depth;
+        public bool IsIrregular, OnlyEventsAtOne, UsedZero, LastIsIrregular, HasRegularChild, IsAmbiguous, HasFurtherScope;
 
-        // Entries with this very id, and those at .1 that belong to this call.
-        public int OwnStart, OwnEnd, CalleeStart, CalleeEnd;
-
-        /// <summary>Highest number used so far below the id.</summary>
-        public ulong LastUsed;
-        public bool OnlyEventsAtOne, UsedZero, LastIsIrregular, HasRegularChild, IsSiteAmbiguous, HasFurtherScope;
-
-        public NodeFacts Facts;
-
-        // What is placed here: calls, handlings, events from the first on; before that how many entries of each there are.
-        public int First, Calls, Handlings, Events, Shown;
-
-        public long Start, Duration, SpanStart, SpanEnd;
-
-        // Names. The service of events at the callee's side, and what the records of call and handling say of each other, count where nothing better is known.
-        public int CallerService, CalleeService, EventService, Called, Peer, StatedCaller, Target;
-
-        public readonly bool IsPlaceholder => Calls + Handlings + Events == 0 && (Facts & NodeFacts.UnknownExecution) == 0;
+        public readonly int EntryCount => OwnEnd - OwnStart + CalleeEnd - CalleeStart;
 
         public void Span(long start, long end)
         {
@@ -90,15 +83,17 @@ sealed class ChainAssembly
     readonly ChainNames _names = new();
     readonly List<IndexedRecord> _loose = [];
     readonly List<(int Site, ulong From, ulong To)> _gaps = [];
-    readonly List<string> _services = [];
+    readonly List<int> _services = [];
     readonly List<IndexedRecord[]> _filledPages = [];
     readonly Dictionary<int, ParentExecutions> _parents = [];
     readonly Dictionary<int, ParentNode> _unknown = [];
 
-    // Only the first _entryCount and _nodeCount are of this trace. Neither holds references.
+    // Only the first _entryCount, _siteCount and _nodeCount are of this trace. None holds references.
     ChainEntry[] _taken = [];
     ChainEntry[] _entries = [];
-    ChainSort.Key[] _keys = [];
+    ulong[] _keys = [];
+    int[] _order = [];
+    Site[] _sites = [];
     Node[] _nodes = [];
     int _entryCount;
     int _siteCount;
@@ -110,6 +105,7 @@ sealed class ChainAssembly
     // The page of placed records that is being filled.
     IndexedRecord[] _page = [];
     int _pageUsed;
+    int _pagePlace;
     int _placedCount;
 
     // The way down to the last id: all nodes above this one are ids above the last entry's.
@@ -117,6 +113,9 @@ sealed class ChainAssembly
     int _lastEntry;
 
     int _lastService;
+
+    /// <summary>Some node has neither call nor handling: what it shows comes from below.</summary>
+    bool _hasBare;
     bool _twins;
     bool _trustsSpans;
     int _matchingPairs, _differingPairs;
@@ -154,8 +153,7 @@ sealed class ChainAssembly
         LearnPairs();
         FindFurtherScopes();
         PlaceLoose();
-        _nodeCount = _siteCount;
-        for (var site = 0; site < _siteCount; site++) AddNodes(site);
+        AddNodes();
         return Finish(traceId);
     }
 
@@ -164,8 +162,10 @@ sealed class ChainAssembly
         GiveBack(ref _taken);
         GiveBack(ref _entries);
         GiveBack(ref _keys);
+        GiveBack(ref _order);
+        GiveBack(ref _sites);
         GiveBack(ref _nodes);
-        _entryCount = _siteCount = _nodeCount = _placedCount = _pageUsed = _lastService = _duplicates = _errors = _alarms = 0;
+        _entryCount = _siteCount = _nodeCount = _placedCount = _pageUsed = _pagePlace = _lastService = _duplicates = _errors = _alarms = 0;
         _names.Clear();
         _loose.Clear();
         _gaps.Clear();
@@ -174,7 +174,7 @@ sealed class ChainAssembly
         if (_parents.Count > 0) _parents.Clear();
         if (_unknown.Count > 0) _unknown.Clear();
         (_records, _page, _looseBySite, _copies) = ([], [], null, null);
-        _twins = _trustsSpans = false;
+        _hasBare = _twins = _trustsSpans = false;
     }
 
     static void GiveBack<T>(ref T[] array)
@@ -198,14 +198,18 @@ sealed class ChainAssembly
     void Take()
     {
         var records = _records;
+        for (var i = 0; i < records.Length && i < FetchAhead; i++) Fetch(records[i]);
+
+        // Until they are there, memory is got for what comes.
+        Reserve(Math.Min(1, records.Length));
         Grow(ref _taken, records.Length);
         Grow(ref _keys, records.Length);
-        var (entries, keys, names) = (_taken, _keys, _names);
+        Grow(ref _order, records.Length);
+        var (entries, keys, order, names) = (_taken, _keys, _order, _names);
         (_start, _end, _newest) = (long.MaxValue, long.MinValue, long.MinValue);
         ulong any = 0, all = ulong.MaxValue;
         string? lastService = null, lastPeer = null;
         int service = 0, peer = 0, count = 0;
-        for (var i = 0; i < records.Length && i < FetchAhead; i++) Fetch(records[i]);
         for (var i = 0; i < records.Length; i++)
         {
             if (i + FetchAhead < records.Length) Fetch(records[i + FetchAhead]);
@@ -247,7 +251,8 @@ sealed class ChainAssembly
             entry.Service = service;
             entry.Peer = peer;
             entry.Facts = (uint)facts;
-            keys[count] = new ChainSort.Key(entry.High, entry.Low, count);
+            keys[count] = entry.High;
+            order[count] = count;
             count++;
         }
 
@@ -289,7 +294,7 @@ sealed class ChainAssembly
     {
         Grow(ref _entries, _entryCount);
         var entries = _entries.AsSpan(0, _entryCount);
-        if (!ChainSort.ByKey(_taken.AsSpan(0, _entryCount), _keys.AsSpan(0, _entryCount), entries)) return;
+        if (!ChainSort.ByKey(_taken.AsSpan(0, _entryCount), _keys.AsSpan(0, _entryCount), _order.AsSpan(0, _entryCount), entries)) return;
         ChainSort.Runs(entries, _records);
         SetCopiesAside();
     }
@@ -324,8 +329,9 @@ sealed class ChainAssembly
 
     string IdOf(in ChainEntry entry) => _records[entry.Index].RpcIdText!;
 
-    bool HaveSameId(in ChainEntry left, in ChainEntry right) =>
-        left.HasKeyOf(right) && ((left.IsWhole && right.IsWhole) || string.Equals(IdOf(left), IdOf(right), StringComparison.Ordinal));
+    bool HaveSameId(in ChainEntry left, in ChainEntry right) => left.HasKeyOf(right) && ((left.IsWhole && right.IsWhole) || HaveSameText(left, right));
+
+    bool HaveSameText(in ChainEntry left, in ChainEntry right) => string.Equals(IdOf(left), IdOf(right), StringComparison.Ordinal);
 
     int EndOfGroup(int start)
     {
@@ -396,7 +402,7 @@ sealed class ChainAssembly
 
     void FindSites()
     {
-        Grow(ref _nodes, Math.Max(16, _entryCount));
+        Grow(ref _sites, Math.Max(16, _entryCount));
         _open = -1;
         for (int start = 0, end; start < _entryCount; start = end)
         {
@@ -411,26 +417,25 @@ sealed class ChainAssembly
             var scope = -1;
             if (own > start)
             {
-                var site = Enter(start, isScope: false);
-                ref var node = ref _nodes[site];
-                (node.OwnStart, node.OwnEnd, node.Calls) = (start, own, calls - start);
-                if (own == end) node.Handlings = handlings - calls;
-                scope = node.Parent;
+                var index = Enter(start, isScope: false);
+                ref var site = ref _sites[index];
+                (site.OwnStart, site.OwnEnd, site.Calls) = (start, own, calls - start);
+                if (own == end) site.Handlings = handlings - calls;
+                scope = site.Above;
             }
 
             if (own == end) continue;
             if (scope < 0) scope = Enter(start, isScope: true);
-            ref var called = ref _nodes[scope];
+            ref var called = ref _sites[scope];
             (called.CalleeStart, called.CalleeEnd) = (own, end);
             called.Handlings += handlings - calls;
-            if (handlings > calls) Use(scope, 1);
+            if (handlings > calls) Use(scope, ref called, 1);
             else called.OnlyEventsAtOne = called.LastUsed == 0;
         }
 
         while (_open >= 0) Leave();
         if (_siteCount > 0 || _loose.Count == 0) return;
-        AddSite(1, TooManyBits, -1); // records without any id still have a top to hang on
-        _nodes[0].IdRecord = -1;
+        Open(1, TooManyBits); // records without any id still have a top to hang on
     }
 
     /// <summary>
@@ -447,7 +452,7 @@ sealed class ChainAssembly
             var common = entry.High != last.High ? BitOperations.LeadingZeroCount(entry.High ^ last.High) : 64 + BitOperations.LeadingZeroCount(entry.Low ^ last.Low);
             while (_open >= 0)
             {
-                ref readonly var open = ref _nodes[_open];
+                ref readonly var open = ref _sites[_open];
                 if (open.Length <= length && (open.Bits <= RpcKey.Bits ? open.Bits <= common : IsPrefix(IdOf(last).AsSpan(0, open.Length), IdOf(entry)))) break;
                 Leave();
             }
@@ -457,7 +462,7 @@ sealed class ChainAssembly
         if (entry.IsWhole)
         {
             var bits = entry.KeyBits - (isScope ? RpcKey.BitsOfOne : 0);
-            for (var at = _open < 0 ? 0 : _nodes[_open].Bits; at < bits;)
+            for (var at = _open < 0 ? 0 : _sites[_open].Bits; at < bits;)
             {
                 at += RpcKey.Read(entry.High, entry.Low, at, out var number);
                 Open(number, at);
@@ -466,13 +471,13 @@ sealed class ChainAssembly
         else
         {
             var id = IdOf(entry);
-            for (var start = _open < 0 ? 0 : _nodes[_open].Length + 1; start <= length;)
+            for (var start = _open < 0 ? 0 : _sites[_open].Length + 1; start <= length;)
             {
                 // At most 19 digits (RpcId.MaxSegmentDigits), so that the number fits.
                 ulong number = 0;
                 for (; start < length && id[start] != '.'; start++) number = (number * 10) + (ulong)(id[start] - '0');
                 start++;
-                Open(number, (_open < 0 ? 0 : _nodes[_open].Bits) + RpcKey.BitsOf(number));
+                Open(number, (_open < 0 ? 0 : _sites[_open].Bits) + RpcKey.BitsOf(number));
             }
         }
 
@@ -484,16 +489,29 @@ sealed class ChainAssembly
     /// <summary>Goes one number down.</summary>
     void Open(ulong number, int bits)
     {
-        var parent = _open;
-        var digits = Digits(number);
-        _open = AddSite(parent < 0 ? digits : _nodes[parent].Length + 1 + digits, (ushort)(bits <= RpcKey.Bits ? bits : TooManyBits), parent);
-        if (parent < 0) return;
-        var isIrregular = Use(parent, number);
-        ref var above = ref _nodes[parent];
-        isIrregular |= number >= ChainBuilder.FirstForeignNumber && above.LastIsIrregular;
-        above.LastIsIrregular = isIrregular;
-        above.HasRegularChild |= !isIrregular || number < ChainBuilder.FirstForeignNumber;
-        if (isIrregular) _nodes[_open].Facts = NodeFacts.Irregular;
+        if (_siteCount == _sites.Length) Grow(ref _sites, Math.Max(16, _siteCount * 2), _siteCount);
+        ref var site = ref _sites[_siteCount];
+        site = default;
+        site.Above = _open;
+        site.First = _siteCount;
+        (site.SpanStart, site.SpanEnd) = (long.MaxValue, long.MinValue);
+        site.Bits = (ushort)(bits <= RpcKey.Bits ? bits : TooManyBits);
+        var digits = number < 10 ? 1 : Digits(number);
+        if (_open < 0)
+        {
+            site.Length = (ushort)digits;
+        }
+        else
+        {
+            ref var above = ref _sites[_open];
+            site.Length = (ushort)(above.Length + 1 + digits);
+            site.Depth = (byte)(above.Depth + 1);
+            var isForeign = number >= ChainBuilder.FirstForeignNumber;
+            site.IsIrregular = above.LastIsIrregular = Use(_open, ref above, number) || (isForeign && above.LastIsIrregular);
+            above.HasRegularChild |= !site.IsIrregular || !isForeign;
+        }
+
+        _open = _siteCount++;
     }
 
     static int Digits(ulong number)
@@ -503,49 +521,40 @@ sealed class ChainAssembly
         return digits;
     }
 
-    int AddSite(int length, ushort bits, int parent)
+    /// <summary>Notes that a scope handed out a number, and what is missing before it. True when the number is out of line with the last one.</summary>
+    bool Use(int index, ref Site scope, ulong number)
     {
-        if (_siteCount == _nodes.Length) Grow(ref _nodes, _siteCount * 2, _siteCount);
-        ref var node = ref _nodes[_siteCount];
-        node = default;
-        node.Site = _siteCount;
-        node.Parent = parent;
-        node.Length = (ushort)length;
-        node.Bits = bits;
-        node.Depth = (byte)(parent < 0 ? 0 : _nodes[parent].Depth + 1);
-        node.IdRecord = -1;
-        (node.SpanStart, node.SpanEnd) = (long.MaxValue, long.MinValue);
-        return _siteCount++;
+        if (number != scope.LastUsed + 1) return UseOther(index, ref scope, number);
+        scope.LastUsed = number;
+        return false;
     }
 
-    /// <summary>Notes that a scope handed out a number, and what is missing before it. True when the number is out of line with the last one.</summary>
-    bool Use(int scope, ulong number)
+    bool UseOther(int index, ref Site scope, ulong number)
     {
-        ref var site = ref _nodes[scope];
-        var last = site.LastUsed;
+        var last = scope.LastUsed;
         if (number <= last)
         {
-            site.UsedZero |= number == 0;
+            scope.UsedZero |= number == 0;
             return false;
         }
 
-        site.LastUsed = number;
+        scope.LastUsed = number;
         if (number - last > ChainBuilder.LargestGap)
         {
             // Events at P.1 show that the scope itself is of the regular kind: the record that closes it is missing.
-            if (site.OnlyEventsAtOne && last == 0) _gaps.Add((scope, 1, 1));
+            if (scope.OnlyEventsAtOne && last == 0) _gaps.Add((index, 1, 1));
             return true;
         }
 
-        if (number - last > 1) _gaps.Add((scope, last + 1, number - 1));
+        if (number - last > 1) _gaps.Add((index, last + 1, number - 1));
         return false;
     }
 
     void Leave()
     {
-        ref var site = ref _nodes[_open];
+        ref readonly var site = ref _sites[_open];
         if (site.LastUsed == 0 && (site.OnlyEventsAtOne || (site.UsedZero && !_twins))) _gaps.Add((_open, 1, 1));
-        _open = site.Parent;
+        _open = site.Above;
     }
 
     // ---- what the trace teaches about itself ----
@@ -557,7 +566,7 @@ sealed class ChainAssembly
         _trustsSpans = true;
         (_matchingPairs, _differingPairs) = (0, 0);
         if ((_any & ChainFacts.IsHandling) == 0) return;
-        var sites = _nodes.AsSpan(0, _siteCount);
+        var sites = _sites.AsSpan(0, _siteCount);
         foreach (ref readonly var site in sites)
         {
             if (site.Calls == 0 || site.Handlings == 0 || (long)site.Calls * site.Handlings > MaxPairs) continue;
@@ -574,7 +583,7 @@ sealed class ChainAssembly
             if (server.IsServer && !(_trustsSpans && HaveOtherSpans(call, server))) _names.Learn(call.Peer, server.Service);
         }
 
-        void Count(in Node site, in ChainEntry handling)
+        void Count(in Site site, in ChainEntry handling)
         {
             if (!handling.IsHandling || _records[handling.Index].ParentSpan is not (not 0 and var parent)) return;
             var differs = false;
@@ -606,14 +615,14 @@ sealed class ChainAssembly
         if (!_trustsSpans || (_any & ChainFacts.HasParentSpan) == 0) return;
         var scopes = new ulong[_siteCount];
         for (var i = 0; i < _siteCount; i++)
-            if (_nodes[i].Handlings == 1) scopes[i] = _records[_entries[HandlingOf(_nodes[i])].Index].Span;
+            if (_sites[i].Handlings == 1) scopes[i] = _records[_entries[HandlingOf(_sites[i])].Index].Span;
 
         // Somebody else's spans may lie between a scope and what it calls, or around a log line: where most differ, a difference proves nothing.
         int calls = _matchingPairs - _differingPairs, events = 0;
         for (var i = 0; i < _siteCount; i++)
         {
-            ref readonly var site = ref _nodes[i];
-            if (site.Parent < 0 || scopes[site.Parent] is not (not 0 and var scope)) continue;
+            ref readonly var site = ref _sites[i];
+            if (site.Above < 0 || scopes[site.Above] is not (not 0 and var scope)) continue;
             for (var entry = site.OwnStart; entry < site.OwnEnd; entry++)
             {
                 if (ScopeOf(_entries[entry]) is not (not 0 and var own)) continue;
@@ -624,18 +633,18 @@ sealed class ChainAssembly
 
         for (var i = 0; i < _siteCount; i++)
         {
-            ref readonly var site = ref _nodes[i];
-            if (site.Parent < 0 || _nodes[site.Parent].Handlings > 1) continue;
-            for (var entry = site.OwnStart; entry < site.OwnEnd; entry++) Note(site.Parent, _entries[entry]);
+            ref readonly var site = ref _sites[i];
+            if (site.Above < 0 || _sites[site.Above].Handlings > 1) continue;
+            for (var entry = site.OwnStart; entry < site.OwnEnd; entry++) Note(site.Above, _entries[entry]);
             for (var entry = site.CalleeStart; entry < site.CalleeEnd; entry++)
-                if (_entries[entry].IsHandling) Note(site.Parent, _entries[entry]);
+                if (_entries[entry].IsHandling) Note(site.Above, _entries[entry]);
         }
 
         void Note(int parent, in ChainEntry entry)
         {
             if ((entry.IsEvent ? events : calls) < 0 || ScopeOf(entry) is not (not 0 and var own)) return;
             ref var scope = ref scopes[parent];
-            ref var above = ref _nodes[parent];
+            ref var above = ref _sites[parent];
             if (scope == 0) scope = own;
             else if (scope != own) above.HasFurtherScope = true;
             if (above is { Calls: 1, Handlings: 0 } && Executions.IsDatastore(_records[_entries[above.OwnStart].Index])) above.HasFurtherScope = true;
@@ -651,7 +660,7 @@ sealed class ChainAssembly
     }
 
     /// <summary>The entry of the only handling. An id's entries stand by what they are, calls first.</summary>
-    int HandlingOf(in Node site) => site.OwnStart + site.Calls < site.OwnEnd && _entries[site.OwnStart + site.Calls].IsHandling ? site.OwnStart + site.Calls : site.CalleeStart;
+    int HandlingOf(in Site site) => site.OwnStart + site.Calls < site.OwnEnd && _entries[site.OwnStart + site.Calls].IsHandling ? site.OwnStart + site.Calls : site.CalleeStart;
 
     /// <summary>Records without an id are events on the node with their span id, else on the top.</summary>
     void PlaceLoose()
@@ -660,7 +669,7 @@ sealed class ChainAssembly
         var sites = new Dictionary<ulong, int>();
         foreach (var wanted in (ReadOnlySpan<ulong>)[ChainFacts.IsHandling, ChainFacts.IsCall, ChainFacts.IsEvent])
             for (var site = 0; site < _siteCount; site++)
-                foreach (var (start, end) in (ReadOnlySpan<(int, int)>)[(_nodes[site].OwnStart, _nodes[site].OwnEnd), (_nodes[site].CalleeStart, _nodes[site].CalleeEnd)])
+                foreach (var (start, end) in (ReadOnlySpan<(int, int)>)[(_sites[site].OwnStart, _sites[site].OwnEnd), (_sites[site].CalleeStart, _sites[site].CalleeEnd)])
                     for (var i = start; i < end; i++)
                         if ((_entries[i].Facts & wanted) != 0 && _records[_entries[i].Index].Span is not 0 and var span) sites.TryAdd(span, site);
 
@@ -675,77 +684,100 @@ sealed class ChainAssembly
 
     // ---- nodes ----
 
-    void AddNodes(int index)
+    void AddNodes()
     {
-        ref var site = ref _nodes[index];
-        var loose = _looseBySite is not null && _looseBySite.TryGetValue(index, out var list) ? list : s_none;
-        var isSimple = site.Calls <= 1 && site.Handlings <= 1 && (site.Parent < 0 || _nodes[site.Parent].Next == 0) && !NeedsSplit(site);
-        if (isSimple) AddOne(ref site, loose);
-        else Split(index, loose);
-        if (_nodes[index] is { HasFurtherScope: true, Next: 0 }) UnknownExecution(index);
+        Grow(ref _nodes, _siteCount);
+        _nodeCount = _siteCount;
+        for (var index = 0; index < _siteCount; index++)
+        {
+            ref readonly var site = ref _sites[index];
+            var isSimple = site.Calls <= 1 && site.Handlings <= 1 && (site.Above < 0 || _sites[site.Above].Next == 0) && !NeedsSplit(site);
+            if (isSimple) AddOne(index);
+            else Split(index);
+            if (_sites[index] is { HasFurtherScope: true, Next: 0 }) UnknownExecution(index);
+        }
     }
 
+    List<IndexedRecord> LooseOf(int site) => _looseBySite is not null && _looseBySite.TryGetValue(site, out var loose) ? loose : s_none;
+
     /// <summary>One call and one request that do not belong together, as far as their records tell.</summary>
-    bool NeedsSplit(in Node site)
+    bool NeedsSplit(in Site site)
     {
         if (site.Calls == 0 || site.Handlings == 0) return false;
         ref readonly var server = ref _entries[HandlingOf(site)];
         return !server.IsServer || !Executions.CanBelongTogether(_records[_entries[site.OwnStart].Index], _records[server.Index], _names, _trustsSpans);
     }
 
-    /// <summary>At most one call and one record of its handling: no question of executions.</summary>
-    void AddOne(ref Node node, List<IndexedRecord> loose)
+    /// <summary>A node with nothing on it.</summary>
+    static void Begin(ref Node node, in Site site, int parent, int execution)
     {
-        var count = node.OwnEnd - node.OwnStart + node.CalleeEnd - node.CalleeStart;
-        if (count == 1 && node.Calls == 1 && _copies is null && loose.Count == 0)
+        node = default;
+        node.IdRecord = -1;
+        node.Parent = parent;
+        node.Execution = execution;
+        node.IdLength = site.Length;
+        node.Depth = site.Depth;
+        if (site.IsIrregular) node.Facts = NodeFacts.Irregular;
+    }
+
+    /// <summary>At most one call and one record of its handling: no question of executions.</summary>
+    void AddOne(int index)
+    {
+        ref var site = ref _sites[index];
+        ref var node = ref _nodes[index];
+        Begin(ref node, site, site.Above, execution: 0);
+        var count = site.EntryCount;
+        if (count == 1 && site.Calls == 1 && _copies is null && _looseBySite is null)
         {
             // The commonest of all.
-            ref readonly var only = ref _entries[node.OwnStart];
+            ref readonly var only = ref _entries[site.OwnStart];
             Reserve(1);
             node.First = node.IdRecord = Here;
-            _page[_pageUsed++] = _records[only.Index];
-            if (only.Service != _lastService) List(only.Service);
-            node.Span(only.Start, only.End);
-            TakeCall(ref node, only);
+            node.Calls = 1;
+            PlaceOne(_records[only.Index], only.Service);
+            (site.SpanStart, site.SpanEnd) = (only.Start, only.End);
+            node.CalleeService = TakeCall(ref node, only);
             return;
         }
 
-        var (call, handling) = (node.Calls > 0 ? node.OwnStart : -1, node.Handlings > 0 ? HandlingOf(node) : -1);
+        var loose = LooseOf(index);
+        var (call, handling) = (site.Calls > 0 ? site.OwnStart : -1, site.Handlings > 0 ? HandlingOf(site) : -1);
         var copies = _copies is null ? 0 : (call < 0 ? 0 : CopiesOf(_records[_entries[call].Index]).Count) + (handling < 0 ? 0 : CopiesOf(_records[_entries[handling].Index]).Count);
         Reserve(count + loose.Count + copies);
         node.First = Here;
         if (count > 0) node.IdRecord = Here;
-        node.Calls = node.Handlings = 0;
+        int called = 0, eventService = 0;
         if (call >= 0)
         {
-            node.Calls = Place(_entries[call], ref node);
-            TakeCall(ref node, _entries[call]);
+            node.Calls = Place(_entries[call], ref site);
+            called = TakeCall(ref node, _entries[call]);
         }
 
         if (handling >= 0)
         {
             ref readonly var entry = ref _entries[handling];
-            node.Handlings = Place(entry, ref node);
-            TakeHandling(ref node, entry.Service, entry.Start, entry.Duration, entry.Facts, _records[entry.Index]);
+            node.Handlings = Place(entry, ref site);
+            TakeHandling(ref node, ref site, entry.Service, entry.Start, entry.Duration, entry.Facts, _records[entry.Index]);
             if (call < 0 && entry.IsServer && node.Parent >= 0 && (node.Facts & NodeFacts.Irregular) == 0) node.Facts |= NodeFacts.CalleeOnly;
         }
 
-        for (var i = node.OwnStart; i < node.OwnEnd; i++)
-            if (_entries[i].IsEvent) node.Events += PlaceEvent(_entries[i], ref node, ref node.CallerService);
-        for (var i = node.CalleeStart; i < node.CalleeEnd; i++)
-            if (_entries[i].IsEvent) node.Events += PlaceEvent(_entries[i], ref node, ref node.EventService);
-        foreach (var record in loose) PlaceEvent(record, ref node, isCalleeSide: true);
-        CloseFork(ref node);
+        for (var i = site.OwnStart; i < site.OwnEnd; i++)
+            if (_entries[i].IsEvent) node.Events += PlaceEvent(_entries[i], ref site, ref node.CallerService);
+        for (var i = site.CalleeStart; i < site.CalleeEnd; i++)
+            if (_entries[i].IsEvent) node.Events += PlaceEvent(_entries[i], ref site, ref eventService);
+        foreach (var record in loose) node.Events += PlaceEvent(record, ref site, ref eventService);
+        Close(ref node, called, eventService);
     }
 
-    void TakeCall(ref Node node, in ChainEntry call)
+    /// <summary>Gives the service that was called, as far as the call can tell.</summary>
+    int TakeCall(ref Node node, in ChainEntry call)
     {
         node.CallerService = call.Service;
-        node.Peer = call.Peer;
-        node.Called = _names.ServiceOf(call.Peer);
-        (node.Start, node.Duration) = (call.Start, call.Duration);
+        node.Target = call.Peer;
+        (node.StartMicros, node.Duration) = (call.Start, call.Duration);
         if (call.IsError) node.Facts |= NodeFacts.Error;
-        if ((call.Facts & (ChainFacts.NamesPartner | ChainFacts.HasClientName)) != 0) node.Called = CalledBy(_records[call.Index], node.Called);
+        var called = _names.ServiceOf(call.Peer);
+        return (call.Facts & (ChainFacts.NamesPartner | ChainFacts.HasClientName)) == 0 ? called : CalledBy(_records[call.Index], called);
     }
 
     int CalledBy(IndexedRecord call, int learnt)
@@ -761,24 +793,29 @@ sealed class ChainAssembly
     static string? ClientName(IndexedRecord call) =>
         call.Record.InstanceName is { Length: > 0 } client && !client.Equals("default", StringComparison.OrdinalIgnoreCase) ? client : null;
 
-    void TakeHandling(ref Node node, int service, long start, long duration, ulong facts, IndexedRecord record)
+    void TakeHandling(ref Node node, ref Site site, int service, long start, long duration, ulong facts, IndexedRecord record)
     {
         node.CalleeService = service;
-        if ((facts & ChainFacts.NamesPartner) != 0) node.StatedCaller = _names.Of(record.CallerService);
+        if ((facts & ChainFacts.NamesPartner) != 0) site.StatedCaller = _names.Of(record.CallerService);
         if ((facts & ChainFacts.IsError) != 0) node.Facts |= NodeFacts.Error;
         if ((facts & ChainFacts.IsServer) == 0) node.Facts |= NodeFacts.Fork;
-        if (node.Calls == 0) (node.Start, node.Duration) = (start, duration);
+        if (node.Calls == 0) (node.StartMicros, node.Duration) = (start, duration);
     }
 
-    /// <summary>A branch runs in the service that made it.</summary>
-    static void CloseFork(ref Node node)
+    /// <summary>All records are placed: who was called is said by the handling, else by events in its scope, else by the call. What is below may know better than the last two.</summary>
+    void Close(ref Node node, int called, int eventService)
     {
-        if ((node.Facts & NodeFacts.Fork) != 0 && node.CallerService == 0) node.CallerService = node.CalleeService != 0 ? node.CalleeService : node.EventService;
+        if (node.CalleeService == 0) node.CalleeService = eventService;
+
+        // A branch runs in the service that made it.
+        if ((node.Facts & NodeFacts.Fork) != 0 && node.CallerService == 0) node.CallerService = node.CalleeService;
+        if (node.CalleeService == 0) node.CalleeService = called;
+        _hasBare |= node.Calls + node.Handlings == 0;
     }
 
     // ---- placing records ----
 
-    int Here => ChainNodes.Place(_filledPages.Count, _pageUsed);
+    int Here => _pagePlace + _pageUsed;
 
     IndexedRecord[] PageOf(int place) => place >> ChainNodes.RecordPageBits is var page && page < _filledPages.Count ? _filledPages[page] : _page;
 
@@ -787,29 +824,34 @@ sealed class ChainAssembly
     /// <summary>Makes sure that so many records get places side by side.</summary>
     void Reserve(int count)
     {
-        if (_pageUsed + count <= _page.Length) return;
+        if (_pageUsed + count > _page.Length) BeginPage(count);
+    }
+
+    void BeginPage(int count)
+    {
         if (_pageUsed > 0) _filledPages.Add(_page);
         _placedCount += _pageUsed;
         _page = new IndexedRecord[Math.Max(count, Math.Min(ChainNodes.RecordPageSize, _records.Length - _placedCount))];
+        _pagePlace = ChainNodes.Place(_filledPages.Count, 0);
         _pageUsed = 0;
     }
 
     /// <summary>Places a record and the copies of it. Gives how many they are.</summary>
-    int Place(in ChainEntry entry, ref Node node)
+    int Place(in ChainEntry entry, ref Site site)
     {
         var record = _records[entry.Index];
-        node.Span(entry.Start, entry.End);
+        site.Span(entry.Start, entry.End);
         PlaceOne(record, entry.Service);
         if (_copies is null) return 1;
-        foreach (var copy in CopiesOf(record)) PlaceCopy(copy, ref node);
+        foreach (var copy in CopiesOf(record)) PlaceCopy(copy, ref site);
         return 1 + CopiesOf(record).Count;
     }
 
     List<IndexedRecord> CopiesOf(IndexedRecord record) => _copies is not null && _copies.TryGetValue(record, out var copies) ? copies : s_none;
 
-    void PlaceCopy(IndexedRecord copy, ref Node node)
+    void PlaceCopy(IndexedRecord copy, ref Site site)
     {
-        node.Span(copy.StartMicros, copy.EndMicros);
+        site.Span(copy.StartMicros, copy.EndMicros);
         PlaceOne(copy, _names.Of(copy.Service, copy.ServiceHash));
     }
 
@@ -819,53 +861,53 @@ sealed class ChainAssembly
         if (service != _lastService) List(service);
     }
 
-    int PlaceEvent(in ChainEntry entry, ref Node node, ref int side)
+    int PlaceEvent(in ChainEntry entry, ref Site site, ref int side)
     {
         PlaceOne(_records[entry.Index], entry.Service);
-        node.Span(entry.Start, entry.Start);
+        site.Span(entry.Start, entry.Start);
         if (side == 0) side = entry.Service;
         return 1;
     }
 
-    void PlaceEvent(IndexedRecord record, ref Node node, bool isCalleeSide)
+    int PlaceEvent(IndexedRecord record, ref Site site, ref int side)
     {
         var service = _names.Of(record.Service, record.ServiceHash);
         PlaceOne(record, service);
-        node.Span(record.StartMicros, record.EndMicros);
-        ref var side = ref isCalleeSide ? ref node.EventService : ref node.CallerService;
+        site.Span(record.StartMicros, record.EndMicros);
         if (side == 0) side = service;
-        node.Events++;
+        return 1;
     }
 
     void List(int service)
     {
         _lastService = service;
-        if (_names.Mark(service)) _services.Add(_names[service]!);
+        if (_names.Mark(service)) _services.Add(service);
     }
 
     // ---- several executions ----
 
-    void Split(int index, List<IndexedRecord> loose)
+    void Split(int index)
     {
-        var parent = _nodes[index].Parent;
-        var site = _nodes[index];
+        var site = _sites[index];
+        var parent = site.Above;
         var executions = new Executions(_names, _trustsSpans, ParentsOf(parent), () => UnknownExecution(parent));
         for (var i = site.OwnStart; i < site.OwnEnd; i++) executions.Add(_records[_entries[i].Index], isInScope: false);
         for (var i = site.CalleeStart; i < site.CalleeEnd; i++) executions.Add(_records[_entries[i].Index], isInScope: true);
-        foreach (var record in loose) executions.Add(record, isInScope: true);
+        foreach (var record in LooseOf(index)) executions.Add(record, isInScope: true);
 
         var last = -1;
         var idRecord = -1;
         foreach (var execution in executions.Split())
         {
-            last = last < 0 ? index : AddExecution(last);
+            if (last >= 0) last = AddExecution(last);
+            else Begin(ref _nodes[last = index], site, parent, execution: 0);
             ref var node = ref _nodes[last];
             node.Parent = execution.Parent?.Index ?? -1;
-            Fill(ref node, execution);
+            Fill(ref node, ref _sites[last], execution);
             if (execution.IsAmbiguous)
             {
                 node.Facts |= NodeFacts.Ambiguous;
-                _nodes[index].IsSiteAmbiguous = true;
+                _sites[index].IsAmbiguous = true;
             }
 
             // Any record that has an id shows this one's, whichever execution it is in.
@@ -876,31 +918,28 @@ sealed class ChainAssembly
         _nodes[index].IdRecord = idRecord;
     }
 
-    /// <summary>One more execution of an id, behind the last one so far.</summary>
+    /// <summary>One more execution of an id, behind the last one so far; its parent is that one's until it is known better.</summary>
     int AddExecution(int last)
     {
-        if (_nodeCount == _nodes.Length) Grow(ref _nodes, _nodeCount * 2, _nodeCount);
-        ref var node = ref _nodes[_nodeCount];
-        ref var before = ref _nodes[last];
-        node = default;
-        node.Site = before.Site;
-        node.Execution = before.Execution + 1;
-        ref readonly var site = ref _nodes[before.Site];
-        node.Length = site.Length;
-        node.Depth = site.Depth;
-        node.Facts = site.Facts & NodeFacts.Irregular;
-        (node.SpanStart, node.SpanEnd) = (long.MaxValue, long.MinValue);
-        return before.Next = _nodeCount++;
+        if (_nodeCount >= _sites.Length) Grow(ref _sites, _nodeCount * 2, _nodeCount);
+        if (_nodeCount >= _nodes.Length) Grow(ref _nodes, _nodeCount * 2, _nodeCount);
+        ref readonly var first = ref _sites[_sites[last].First];
+        ref var site = ref _sites[_nodeCount];
+        site = default;
+        (site.Above, site.First) = (first.Above, first.First);
+        (site.SpanStart, site.SpanEnd) = (long.MaxValue, long.MinValue);
+        Begin(ref _nodes[_nodeCount], first, _nodes[first.First].Parent, _nodes[last].Execution + 1);
+        return _sites[last].Next = _nodeCount++;
     }
 
-    void Fill(ref Node node, Executions.Execution execution)
+    void Fill(ref Node node, ref Site site, Executions.Execution execution)
     {
         var count = execution.Events.Count;
         foreach (var record in execution.Calls) count += 1 + CopiesOf(record).Count;
         foreach (var record in execution.Handlings) count += 1 + CopiesOf(record).Count;
         Reserve(count);
         node.First = Here;
-        node.Calls = node.Handlings = 0;
+        int called = 0, eventService = 0;
         IndexedRecord? call = null;
         foreach (var record in execution.Calls)
         {
@@ -910,48 +949,53 @@ sealed class ChainAssembly
                 node.Shown = node.Calls;
             }
 
-            node.Calls += Place(record, ref node);
+            node.Calls += Place(record, ref node, ref site);
         }
 
         if (call is not null)
         {
             node.CallerService = _names.Of(call.Service, call.ServiceHash);
-            node.Peer = _names.Of(call.Peer, call.PeerHash);
-            node.Called = CalledBy(call, _names.ServiceOf(node.Peer));
-            (node.Start, node.Duration) = (call.StartMicros, call.RawDuration);
+            node.Target = _names.Of(call.Peer, call.PeerHash);
+            called = CalledBy(call, _names.ServiceOf(node.Target));
+            (node.StartMicros, node.Duration) = (call.StartMicros, call.RawDuration);
         }
 
-        foreach (var record in execution.Handlings) node.Handlings += Place(record, ref node);
+        foreach (var record in execution.Handlings) node.Handlings += Place(record, ref node, ref site);
         if (execution.Handlings is [var handling, ..])
         {
-            TakeHandling(ref node, _names.Of(handling.Service, handling.ServiceHash), handling.StartMicros, handling.RawDuration, handling.Facts, handling);
-            if (call is null && handling.Kind == RecordKind.Server && !execution.IsSecondHandling && _nodes[node.Site].Parent >= 0 && (node.Facts & NodeFacts.Irregular) == 0)
+            TakeHandling(ref node, ref site, _names.Of(handling.Service, handling.ServiceHash), handling.StartMicros, handling.RawDuration, handling.Facts, handling);
+            if (call is null && handling.Kind == RecordKind.Server && !execution.IsSecondHandling && site.Above >= 0 && (node.Facts & NodeFacts.Irregular) == 0)
                 node.Facts |= NodeFacts.CalleeOnly;
         }
 
-        foreach (var record in execution.Events) PlaceEvent(record, ref node, record.RpcIdText is not { } id || id.Length > node.Length);
-        CloseFork(ref node);
+        foreach (var record in execution.Events)
+        {
+            var isCalleeSide = record.RpcIdText is not { } id || id.Length > node.IdLength;
+            node.Events += PlaceEvent(record, ref site, ref isCalleeSide ? ref eventService : ref node.CallerService);
+        }
+
+        Close(ref node, called, eventService);
     }
 
-    int Place(IndexedRecord record, ref Node node)
+    int Place(IndexedRecord record, ref Node node, ref Site site)
     {
         if (record.IsError) node.Facts |= NodeFacts.Error;
-        node.Span(record.StartMicros, record.EndMicros);
+        site.Span(record.StartMicros, record.EndMicros);
         PlaceOne(record, _names.Of(record.Service, record.ServiceHash));
-        foreach (var copy in CopiesOf(record)) PlaceCopy(copy, ref node);
+        foreach (var copy in CopiesOf(record)) PlaceCopy(copy, ref site);
         return 1 + CopiesOf(record).Count;
     }
 
     ParentExecutions ParentsOf(int parent)
     {
         if (parent < 0) return new ParentExecutions([], _names);
-        var site = _nodes[parent].Site;
+        var site = _sites[parent].First;
         if (_parents.TryGetValue(site, out var parents)) return parents;
         var nodes = new List<ParentNode>();
-        for (var node = site; ; node = _nodes[node].Next)
+        for (var node = site; ; node = _sites[node].Next)
         {
             nodes.Add(_unknown.TryGetValue(node, out var unknown) ? unknown : Described(node));
-            if (_nodes[node].Next == 0) break;
+            if (_sites[node].Next == 0) break;
         }
 
         parents = new ParentExecutions(nodes, _names);
@@ -976,16 +1020,15 @@ sealed class ChainAssembly
     /// <summary>The execution of a call that none of its records belongs to, known from below; one for each id at most.</summary>
     ParentNode UnknownExecution(int parent)
     {
-        var site = _nodes[parent].Site;
+        var site = _sites[parent].First;
         var last = site;
-        while (_nodes[last].Next != 0) last = _nodes[last].Next;
+        while (_sites[last].Next != 0) last = _sites[last].Next;
         if (_unknown.TryGetValue(last, out var unknown)) return unknown;
         _parents.Remove(site); // for those that come later there is one more
         var index = AddExecution(last);
         ref var node = ref _nodes[index];
-        node.Parent = _nodes[site].Parent;
         node.Facts |= NodeFacts.UnknownExecution | NodeFacts.Ambiguous;
-        _nodes[site].IsSiteAmbiguous = true;
+        _sites[site].IsAmbiguous = _hasBare = true;
         unknown = new ParentNode { Index = index, Execution = node.Execution, IsUnknownExecution = true, CalleeRecords = ArraySegment<IndexedRecord>.Empty };
         _unknown.Add(index, unknown);
         return unknown;
@@ -998,55 +1041,39 @@ sealed class ChainAssembly
         var order = _nodeCount > _siteCount ? Order() : null;
         HandUp(order);
         var sampled = (_any & ChainFacts.IsSampled) != 0 ? FindSampled() : null;
-        var pages = new ChainNodes.Node[(_nodeCount + ChainNodes.PageSize - 1) >> ChainNodes.PageBits][];
         int placeholders = 0, calleeOnly = 0, foreign = 0, irregular = 0, ambiguous = 0, depth = 0;
-        for (var page = 0; page < pages.Length; page++)
+        for (var i = 0; i < _nodeCount; i++)
         {
-            var first = page << ChainNodes.PageBits;
-            var shown = pages[page] = GC.AllocateUninitializedArray<ChainNodes.Node>(Math.Min(ChainNodes.PageSize, _nodeCount - first));
-            for (var i = 0; i < shown.Length; i++)
+            var index = order is null ? i : order[i];
+            ref var node = ref _nodes[index];
+            ref readonly var site = ref _sites[index];
+            Name(ref node, site);
+            if (sampled is not null && sampled[site.Above >= 0 ? site.Above : site.First] == Scope.Sampled) node.Facts |= NodeFacts.Sampled;
+            if (node.IsPlaceholder)
             {
-                ref var node = ref _nodes[order is null ? first + i : order[first + i]];
-                Name(ref node);
-                if (sampled is not null && IsSampled(node, sampled)) node.Facts |= NodeFacts.Sampled;
-                if (node.IsPlaceholder)
+                if (!_sites[site.First].HasRegularChild)
                 {
-                    if (!_nodes[node.Site].HasRegularChild)
-                    {
-                        node.Facts |= NodeFacts.Foreign;
-                        foreign++;
-                    }
-                    else if ((node.Facts & NodeFacts.Sampled) == 0)
-                    {
-                        placeholders++;
-                    }
+                    node.Facts |= NodeFacts.Foreign;
+                    foreign++;
                 }
-
-                if (node.Facts != 0)
+                else if ((node.Facts & NodeFacts.Sampled) == 0)
                 {
-                    if ((node.Facts & (NodeFacts.CalleeOnly | NodeFacts.Sampled)) == NodeFacts.CalleeOnly) calleeOnly++;
-                    if ((node.Facts & NodeFacts.Irregular) != 0) irregular++;
+                    placeholders++;
                 }
-
-                if (node.IsSiteAmbiguous) ambiguous++;
-                if (node.Depth > depth) depth = node.Depth;
-                Show(node, ref shown[i]);
             }
+
+            if (node.Facts != 0)
+            {
+                if ((node.Facts & (NodeFacts.CalleeOnly | NodeFacts.Sampled)) == NodeFacts.CalleeOnly) calleeOnly++;
+                if ((node.Facts & NodeFacts.Irregular) != 0) irregular++;
+            }
+
+            if (site.IsAmbiguous) ambiguous++;
+            if (node.Depth > depth) depth = node.Depth;
         }
 
-        // Where nodes stand in another order, their places have changed.
         var places = order is null ? null : Inverse(order);
-        if (places is not null)
-        {
-            foreach (var page in pages)
-                foreach (ref var shown in page.AsSpan())
-                    if (shown.Parent >= 0) shown.Parent = places[shown.Parent];
-        }
-
-        var recordPages = new IndexedRecord[_filledPages.Count + 1][];
-        _filledPages.CopyTo(recordPages);
-        recordPages[^1] = _page;
-        var nodes = new ChainNodes(pages, _nodeCount, recordPages, _names.ToArray());
+        var nodes = Show(order, places);
         var (gaps, gapCount) = Gaps(nodes, places, sampled);
         var hasNodes = _nodeCount > 0;
         return new CallChain
@@ -1054,7 +1081,6 @@ sealed class ChainAssembly
             TraceId = traceId,
             Nodes = nodes,
             Gaps = gaps,
-            Services = _services.ToArray(),
             IsTwins = _twins,
             HasExecutions = order is not null,
             RecordCount = _records.Length,
@@ -1070,7 +1096,7 @@ sealed class ChainAssembly
             Depth = depth,
             Debug = (_any & ChainFacts.IsDebug) != 0,
             Sampled = (_any & ChainFacts.IsSampled) != 0,
-            Uid = (_any & ChainFacts.HasUid) != 0 ? FirstUid(recordPages) : null,
+            Uid = (_any & ChainFacts.HasUid) != 0 ? FirstUid() : null,
             StartMicros = hasNodes ? _start : 0,
             DurationMicros = hasNodes ? Between(_start, _end) : 0,
             LastRecordMicros = hasNodes ? _newest : 0,
@@ -1085,7 +1111,7 @@ sealed class ChainAssembly
         for (var site = 0; site < _siteCount; site++)
         {
             order[count++] = site;
-            for (var next = _nodes[site].Next; next != 0; next = _nodes[next].Next) order[count++] = next;
+            for (var next = _sites[site].Next; next != 0; next = _sites[next].Next) order[count++] = next;
         }
 
         return order;
@@ -1101,51 +1127,64 @@ sealed class ChainAssembly
     /// <summary>Children stand after their parents: backwards, what is known below is handed up.</summary>
     void HandUp(int[]? order)
     {
-        var nodes = _nodes;
         for (var i = _nodeCount - 1; i >= 0; i--)
         {
-            ref var node = ref nodes[order is null ? i : order[i]];
-            if (node.CalleeService == 0) node.CalleeService = node.EventService;
+            var index = order is null ? i : order[i];
+            ref readonly var node = ref _nodes[index];
             if (node.Parent < 0) continue;
-            ref var parent = ref nodes[node.Parent];
-            parent.Span(node.SpanStart, node.SpanEnd);
-            if (nodes[parent.Site].IdRecord < 0) nodes[parent.Site].IdRecord = nodes[node.Site].IdRecord;
+            ref var parent = ref _nodes[node.Parent];
 
             // What calls from a scope is what handled the call; the first child that says so wins, being handed up last.
             if (node.CallerService != 0 && parent.Handlings == 0) parent.CalleeService = node.CallerService;
+            if (!_hasBare) continue;
+            ref readonly var site = ref _sites[index];
+            ref var above = ref _sites[node.Parent];
+            above.Span(site.SpanStart, site.SpanEnd);
+            ref var idRecord = ref _nodes[above.First].IdRecord;
+            if (idRecord < 0) idRecord = _nodes[site.First].IdRecord;
         }
     }
 
     /// <summary>In id order, so that what is above is known.</summary>
-    void Name(ref Node node)
+    void Name(ref Node node, in Site site)
     {
-        if (node.CalleeService == 0) node.CalleeService = node.Called;
-        if (node.CallerService == 0) node.CallerService = node.StatedCaller != 0 || node.Parent < 0 ? node.StatedCaller : _nodes[node.Parent].Target;
+        if (node.CallerService == 0) node.CallerService = site.StatedCaller != 0 || node.Parent < 0 ? site.StatedCaller : _nodes[node.Parent].Target;
         if (node.CalleeService == 0 && (node.Facts & NodeFacts.Fork) != 0) node.CalleeService = node.CallerService;
-        node.Target = node.CalleeService != 0 ? node.CalleeService : node.Peer;
-        if (node.Target == 0 && node.Calls > 0) node.Target = _names.Of(ChainNode.ResourceOf(RecordAt(node.First + node.Shown)));
-        if (node.Calls + node.Handlings == 0) (node.Start, node.Duration) = (node.SpanStart, Between(node.SpanStart, node.SpanEnd));
+        if (node.CalleeService != 0) node.Target = node.CalleeService;
+        else if (node.Target == 0 && node.Calls > 0) node.Target = _names.Of(ChainNode.ResourceOf(RecordAt(node.First + node.Shown)));
+        if (node.Calls + node.Handlings == 0) (node.StartMicros, node.Duration) = (site.SpanStart, Between(site.SpanStart, site.SpanEnd));
     }
 
-    void Show(in Node node, ref ChainNodes.Node shown)
+    /// <summary>The nodes as the chain keeps them.</summary>
+    ChainNodes Show(int[]? order, int[]? places)
     {
-        shown.StartMicros = node.Start;
-        shown.Duration = node.Duration;
-        shown.First = node.First;
-        shown.IdRecord = _nodes[node.Site].IdRecord;
-        shown.Calls = node.Calls;
-        shown.Handlings = node.Handlings;
-        shown.Events = node.Events;
-        shown.Shown = node.Shown;
-        shown.Parent = node.Parent;
-        shown.Execution = node.Execution;
-        shown.CallerService = node.CallerService;
-        shown.CalleeService = node.CalleeService;
-        shown.Target = node.Target;
-        shown.GapCount = 0;
-        shown.IdLength = node.Length;
-        shown.Depth = node.Depth;
-        shown.Facts = node.Facts;
+        var page = PageFrom(0);
+        var furtherPages = _nodeCount > ChainNodes.PageSize ? new Node[(_nodeCount - 1) >> ChainNodes.PageBits][] : null;
+        for (var i = 0; i < furtherPages?.Length; i++) furtherPages[i] = PageFrom((i + 1) << ChainNodes.PageBits);
+        _filledPages.Add(_page);
+        var furtherRecords = _filledPages.Count > 1 ? _filledPages.GetRange(1, _filledPages.Count - 1).ToArray() : null;
+        return new ChainNodes(_nodeCount, page, furtherPages, _filledPages[0], furtherRecords, _names.ToArray(_services), _services.Count);
+
+        Node[] PageFrom(int first)
+        {
+            var shown = GC.AllocateUninitializedArray<Node>(Math.Min(ChainNodes.PageSize, _nodeCount - first));
+            if (order is null || places is null)
+            {
+                _nodes.AsSpan(first, shown.Length).CopyTo(shown);
+                return shown;
+            }
+
+            // Where nodes stand in another order, their places have changed.
+            for (var i = 0; i < shown.Length; i++)
+            {
+                ref var node = ref shown[i];
+                node = _nodes[order[first + i]];
+                node.IdRecord = _nodes[_sites[order[first + i]].First].IdRecord;
+                if (node.Parent >= 0) node.Parent = places[node.Parent];
+            }
+
+            return shown;
+        }
     }
 
     /// <summary>Absurd clocks may lie further apart than a number can say.</summary>
@@ -1162,7 +1201,7 @@ sealed class ChainAssembly
             ref var scope = ref nodes.At(places is null ? site : places[site]);
 
             // The top counts once: the placeholder is the missing request.info.
-            var first = from == 1 && scope.Parent < 0 && _nodes[site].IsPlaceholder ? 2 : from;
+            var first = from == 1 && scope.Parent < 0 && scope.IsPlaceholder ? 2 : from;
             if (first > to) continue;
             var gap = new ChainGap(nodes[places is null ? site : places[site]], first, to);
             gaps.Add(gap);
@@ -1174,21 +1213,15 @@ sealed class ChainAssembly
         return ([.. gaps], count);
     }
 
-    static string? FirstUid(IndexedRecord[][] pages)
+    string? FirstUid()
     {
-        foreach (var page in pages)
+        foreach (var page in _filledPages)
             foreach (var record in page)
                 if (record is { HasUid: true }) return record.Record.Uid;
         return null;
     }
 
     // ---- sampling ----
-
-    bool IsSampled(in Node node, Scope[] sampled)
-    {
-        var parent = _nodes[node.Site].Parent;
-        return sampled[parent >= 0 ? _nodes[parent].Site : node.Site] == Scope.Sampled;
-    }
 
     /// <summary>
     /// Which scopes leave records out on purpose. A scope with records says so itself; one without any is taken to do as the scopes
@@ -1199,19 +1232,17 @@ sealed class ChainAssembly
         var scopes = new Scope[_siteCount];
         for (var i = 0; i < _siteCount; i++)
         {
-            ref readonly var site = ref _nodes[i];
-            for (var entry = site.OwnStart; entry < site.OwnEnd; entry++) Note(_entries[entry].IsHandling || site.Parent < 0 ? i : SiteAbove(i), _entries[entry]);
+            ref readonly var site = ref _sites[i];
+            for (var entry = site.OwnStart; entry < site.OwnEnd; entry++) Note(_entries[entry].IsHandling || site.Above < 0 ? i : site.Above, _entries[entry]);
             for (var entry = site.CalleeStart; entry < site.CalleeEnd; entry++) Note(i, _entries[entry]);
         }
 
         var own = (Scope[])scopes.Clone();
         for (var i = _siteCount - 1; i > 0; i--)
-            if (SiteAbove(i) is >= 0 and var parent && own[parent] == Scope.Unknown && scopes[i] == Scope.Sampled) scopes[parent] = Scope.Sampled;
+            if (_sites[i].Above is >= 0 and var above && own[above] == Scope.Unknown && scopes[i] == Scope.Sampled) scopes[above] = Scope.Sampled;
         for (var i = 0; i < _siteCount; i++)
-            if (scopes[i] == Scope.Unknown && SiteAbove(i) is >= 0 and var parent) scopes[i] = scopes[parent];
+            if (scopes[i] == Scope.Unknown && _sites[i].Above is >= 0 and var above) scopes[i] = scopes[above];
         return scopes;
-
-        int SiteAbove(int site) => _nodes[site].Parent is >= 0 and var parent ? _nodes[parent].Site : -1;
 
         void Note(int scope, in ChainEntry entry)
         {

@@ -56,34 +56,34 @@ static class ChainSort
     // Runs of equal keys are mostly the few records of one call.
     const int InsertionSortBelow = 17;
 
-    public readonly struct Key(ulong high, ulong low, int index) : IComparable<Key>
-    {
-        readonly ulong _high = high, _low = low;
-
-        public int Index => index;
-
-        public int CompareTo(Key other)
-        {
-            if (_high != other._high) return _high < other._high ? -1 : 1;
-            return _low == other._low ? 0 : _low < other._low ? -1 : 1;
-        }
-    }
-
     /// <summary>By packed ids alone. True when some are equal.</summary>
     /// <param name="entries">What to sort.</param>
-    /// <param name="keys">Their keys.</param>
+    /// <param name="keys">First halves of their ids; not to be used afterwards.</param>
+    /// <param name="order">Their places, from 0 on; gets the order.</param>
     /// <param name="sorted">Gets them in order.</param>
-    public static bool ByKey(ReadOnlySpan<ChainEntry> entries, Span<Key> keys, Span<ChainEntry> sorted)
+    public static bool ByKey(ReadOnlySpan<ChainEntry> entries, Span<ulong> keys, Span<int> order, Span<ChainEntry> sorted)
     {
-        keys.Sort();
+        keys.Sort(order);
         var areSome = false;
-        for (var i = 0; i < keys.Length; i++)
+        for (int start = 0, end; start < keys.Length; start = end)
         {
-            sorted[i] = entries[keys[i].Index];
-            areSome |= i > 0 && keys[i].CompareTo(keys[i - 1]) == 0;
+            end = start + 1;
+            while (end < keys.Length && keys[end] == keys[start]) end++;
+            if (end - start > 1) areSome |= ByLow(entries, keys[start..end], order[start..end]);
         }
 
+        for (var i = 0; i < order.Length; i++) sorted[i] = entries[order[i]];
         return areSome;
+    }
+
+    /// <summary>Equal first halves: deep ids, or the same one again.</summary>
+    static bool ByLow(ReadOnlySpan<ChainEntry> entries, Span<ulong> keys, Span<int> order)
+    {
+        for (var i = 0; i < order.Length; i++) keys[i] = entries[order[i]].Low;
+        keys.Sort(order);
+        for (var i = 1; i < keys.Length; i++)
+            if (keys[i] == keys[i - 1]) return true;
+        return false;
     }
 
     /// <summary>Puts what is equal by its packed id in full order.</summary>

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using LogTrace.Records;
 
 namespace LogTrace.Indexer.Chains;
@@ -48,6 +49,7 @@ static class ChainFacts
         : RecordKind.Event;
 
     /// <summary>End of a record's work, of events their time; where it would lie beyond the numbers, the greatest.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static long EndOf(long start, long duration, ulong facts)
     {
         if (duration <= 0 || (facts & IsEvent) != 0) return start;

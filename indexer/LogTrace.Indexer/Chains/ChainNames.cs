@@ -50,11 +50,12 @@ sealed class ChainNames
 
     public string? this[int name] => name == 0 ? null : _names[name].Text;
 
-    /// <summary>All names by their number.</summary>
-    public string?[] ToArray()
+    /// <summary>All names by their number, and behind them some of them once more.</summary>
+    public string?[] ToArray(List<int> further)
     {
-        var texts = new string?[_count];
+        var texts = new string?[_count + further.Count];
         for (var i = 1; i < _count; i++) texts[i] = _names[i].Text;
+        for (var i = 0; i < further.Count; i++) texts[_count + i] = _names[further[i]].Text;
         return texts;
     }
 

@@ -31,6 +31,8 @@ public sealed class ChainNodes : IReadOnlyList<ChainNode>
         public ushort IdLength;
         public byte Depth;
         public NodeFacts Facts;
+
+        public readonly bool IsPlaceholder => Calls + Handlings + Events == 0 && (Facts & NodeFacts.UnknownExecution) == 0;
     }
 
     [Flags]
@@ -48,16 +50,27 @@ public sealed class ChainNodes : IReadOnlyList<ChainNode>
         Fork = 256,
     }
 
-    readonly Node[][] _pages;
-    readonly IndexedRecord[][] _records;
+    // Nearly always there is one page of each.
+    readonly Node[] _nodes;
+    readonly Node[][]? _furtherNodes;
+    readonly IndexedRecord[] _records;
+    readonly IndexedRecord[][]? _furtherRecords;
     readonly string?[] _names;
+    readonly int _serviceCount;
 
-    internal ChainNodes(Node[][] pages, int count, IndexedRecord[][] records, string?[] names)
+    /// <param name="count">Number of nodes.</param>
+    /// <param name="nodes">The first page of them.</param>
+    /// <param name="furtherNodes">The other pages.</param>
+    /// <param name="records">The first page of records.</param>
+    /// <param name="furtherRecords">The other pages.</param>
+    /// <param name="names">Names by their number, and behind them the services.</param>
+    /// <param name="serviceCount">Number of services.</param>
+    internal ChainNodes(int count, Node[] nodes, Node[][]? furtherNodes, IndexedRecord[] records, IndexedRecord[][]? furtherRecords, string?[] names, int serviceCount)
     {
-        _pages = pages;
-        _records = records;
-        _names = names;
         Count = count;
+        (_nodes, _furtherNodes) = (nodes, furtherNodes);
+        (_records, _furtherRecords) = (records, furtherRecords);
+        (_names, _serviceCount) = (names, serviceCount);
     }
 
     public int Count { get; }
@@ -77,7 +90,14 @@ public sealed class ChainNodes : IReadOnlyList<ChainNode>
 
     IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
 
-    internal ref Node At(int index) => ref _pages[index >> PageBits][index & (PageSize - 1)];
+    internal ref Node At(int index)
+    {
+        var first = _nodes;
+        return ref (uint)index < (uint)first.Length ? ref first[index] : ref _furtherNodes![(index >> PageBits) - 1][index & (PageSize - 1)];
+    }
+
+    /// <summary>Services with a record in the chain, in order of appearance.</summary>
+    internal IReadOnlyList<string> Services => new ArraySegment<string>(_names!, _names.Length - _serviceCount, _serviceCount);
 
     internal string? Name(int name) => _names[name];
 
@@ -88,7 +108,7 @@ public sealed class ChainNodes : IReadOnlyList<ChainNode>
 
     internal IndexedRecord Record(int place) => PageOf(place)[place & (RecordPageSize - 1)];
 
-    IndexedRecord[] PageOf(int place) => _records[place >> RecordPageBits];
+    IndexedRecord[] PageOf(int place) => place < RecordPageSize ? _records : _furtherRecords![(place >> RecordPageBits) - 1];
 
     internal string IdText(int place) => place < 0 ? "1" : Record(place).RpcIdText!;
 

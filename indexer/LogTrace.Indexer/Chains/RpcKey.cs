@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace LogTrace.Indexer.Chains;
 
 /// <summary>
@@ -78,15 +80,16 @@ static class RpcKey
     }
 
     /// <summary>Reads the segment that begins at a bit; it must not be cut off. Gives its bits.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int Read(ulong high, ulong low, int at, out ulong number)
     {
         var ahead = From(high, low, at);
-        if ((long)ahead >= 0)
-        {
-            number = (ahead >> 60) - 1;
-            return 4;
-        }
+        number = (ahead >> 60) - 1;
+        return (long)ahead >= 0 ? BitsOfOne : ReadLonger(high, low, at, ahead, out number);
+    }
 
+    static int ReadLonger(ulong high, ulong low, int at, ulong ahead, out ulong number)
+    {
         if (ahead < 0b110ul << 61)
         {
             number = ((ahead >> 57) & 31) + FirstOfFive;
