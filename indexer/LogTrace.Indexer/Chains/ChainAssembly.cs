@@ -179,14 +179,22 @@ sealed class ChainAssembly
 
     static void GiveBack<T>(ref T[] array)
     {
-        if (array.Length <= KeptLength) return;
+        if (array.Length > KeptLength) LetGo(ref array);
+    }
+
+    static void LetGo<T>(ref T[] array)
+    {
         ArrayPool<T>.Shared.Return(array);
         array = [];
     }
 
     static void Grow<T>(ref T[] array, int length, int kept = 0)
     {
-        if (array.Length >= length) return;
+        if (array.Length < length) Enlarge(ref array, length, kept);
+    }
+
+    static void Enlarge<T>(ref T[] array, int length, int kept)
+    {
         var larger = length <= KeptLength ? new T[BitOperations.RoundUpToPowerOf2((uint)length)] : ArrayPool<T>.Shared.Rent(length);
         array.AsSpan(0, kept).CopyTo(larger);
         GiveBack(ref array);
@@ -333,6 +341,7 @@ sealed class ChainAssembly
 
     bool HaveSameText(in ChainEntry left, in ChainEntry right) => string.Equals(IdOf(left), IdOf(right), StringComparison.Ordinal);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     int EndOfGroup(int start)
     {
         var end = start + 1;
@@ -553,8 +562,13 @@ sealed class ChainAssembly
     void Leave()
     {
         ref readonly var site = ref _sites[_open];
-        if (site.LastUsed == 0 && (site.OnlyEventsAtOne || (site.UsedZero && !_twins))) _gaps.Add((_open, 1, 1));
+        if (site.LastUsed == 0 && (site.OnlyEventsAtOne || site.UsedZero)) LeaveUnused(site);
         _open = site.Above;
+    }
+
+    void LeaveUnused(in Site site)
+    {
+        if (site.OnlyEventsAtOne || !_twins) _gaps.Add((_open, 1, 1));
     }
 
     // ---- what the trace teaches about itself ----

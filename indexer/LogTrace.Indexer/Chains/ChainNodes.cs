@@ -1,4 +1,5 @@
 using System.Collections;
+using System.Runtime.CompilerServices;
 
 namespace LogTrace.Indexer.Chains;
 
@@ -90,6 +91,7 @@ public sealed class ChainNodes : IReadOnlyList<ChainNode>
 
     IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal ref Node At(int index)
     {
         var first = _nodes;
