@@ -10,6 +10,7 @@ using LogTrace.Benchmarks.Indexer;
 using LogTrace.Benchmarks.Logger;
 using LogTrace.Benchmarks.Overhead;
 using LogTrace.Benchmarks.Shipper;
+using LogTrace.Benchmarks.Visible;
 
 // Children of tests and benchmarks: no command line parser is to stand between them and a signal.
 switch (args)
@@ -124,6 +125,23 @@ store.SetAction(async (parse, _) =>
     return Keep(parse, report, "store");
 });
 
+var visible = new Command("visible", "From a line in a log file to its record in the viewer, under the demo's load: embedded, and over a real Kafka and Elasticsearch.") { quick, results };
+visible.SetAction(async (parse, _) =>
+{
+    var report = new Report("Visible");
+    try
+    {
+        await VisibleBenchmark.RunAsync(parse.GetValue(quick) ? VisibleEffort.Quick : VisibleEffort.Full, report);
+    }
+    catch (InvalidOperationException e)
+    {
+        Console.Error.WriteLine(e.Message);
+        return 1;
+    }
+
+    return Keep(parse, report, "visible");
+});
+
 var waterfall = new Command("waterfall", "How long the dashboards' waterfall takes for a chain of 5,000 calls and a larger one, with the Vega versions that Kibana ships; needs node and tests/vega/install.") { rounds, quick, results };
 waterfall.SetAction(parse =>
 {
@@ -141,7 +159,7 @@ waterfall.SetAction(parse =>
     return Keep(parse, report, "waterfall");
 });
 
-var root = new Command("bench", "LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { new HelpOption(), logger, overhead, ship, index, store, chain, accuracy, waterfall };
+var root = new Command("bench", "LogTrace's benchmarks. Each compares two sides measured in turn in one run; exit code 1 when a bar is missed.") { new HelpOption(), logger, overhead, ship, index, store, chain, accuracy, visible, waterfall };
 return await root.Parse(args).InvokeAsync();
 
 int Keep(ParseResult parse, Report report, string name)

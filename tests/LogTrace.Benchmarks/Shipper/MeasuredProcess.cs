@@ -55,6 +55,8 @@ sealed class MeasuredProcess : IDisposable
         return End() with { WallSeconds = wall };
     }
 
+    public bool HasEnded => _process.HasExited;
+
     /// <summary>CPU seconds of the running program itself.</summary>
     public double CpuSeconds => _process.TotalProcessorTime.TotalSeconds;
 
