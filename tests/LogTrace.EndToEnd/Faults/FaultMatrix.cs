@@ -31,6 +31,9 @@ sealed record FaultRow(int Number, string Fault, string MustHold, On On, Func<Fa
     /// <summary>Its short form is one of the everyday tests.</summary>
     public bool IsEveryday { get; init; } = On is On.Mock or On.Mock2;
 
+    /// <summary>So long, and of so little chance, that one seed is enough.</summary>
+    public bool IsOnce { get; init; }
+
     public int Files { get; init; } = 3;
 
     /// <summary>Why it cannot be tried here; null when it can.</summary>
@@ -91,7 +94,7 @@ static class FaultMatrix
         new(27, "disk of the logs full, lines cut in half", "", On.Mock, FileFaults.LogDiskFullAsync) { Missing = NeedsSmallDisk },
         new(28, "device number changed by a remount", "nothing sent again", On.Tests),
         new(29, "store killed or hung for 60 s, the poll interval of the group 20 s", "nobody leaves the group; each record once, every chain document as its records make it", On.Real, IndexerFaults.StoreAwayAsync) { Files = 1 },
-        new(29, "store killed or hung for 15 minutes, the poll interval of the group 5 minutes", "nobody leaves the group; each record once, every chain document as its records make it", On.Real, IndexerFaults.StoreAwayLongAsync) { Files = 1 },
+        new(29, "store killed or hung for 15 minutes, the poll interval of the group 5 minutes", "nobody leaves the group; each record once, every chain document as its records make it", On.Real, IndexerFaults.StoreAwayLongAsync) { Files = 1, IsOnce = true },
         new(30, "every record refused by the store", "all set aside with the reason, nothing repeated", On.Tests),
         new(31, "dead letter full or away", "nothing is committed, nothing dropped", On.Tests),
         new(32, "random mix of these for 10 minutes", "memory and state flat", On.Mock, ProcessFaults.SoakAsync),

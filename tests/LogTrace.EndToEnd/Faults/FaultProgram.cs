@@ -67,7 +67,7 @@ static class FaultProgram
                     continue;
                 }
 
-                for (var seed = from; seed < from + seeds; seed++)
+                for (var seed = from; seed < from + (row.IsOnce ? 1 : seeds); seed++)
                 {
                     if (!isShort && known.Any(it => it.Row == row.Key && it.Seed == seed && it.Passed))
                     {

@@ -111,7 +111,7 @@ static class IndexerFaults
             var memory = instances.Max(instance => instance.PeakMegabytes());
             foreach (var instance in instances) (await instance.StopAsync(TimeSpan.FromSeconds(30))).Should().Be(0, instance.Transcript);
             var chains = await group.FinishAsync();
-            it.Note($"{it.Log.Written} records, {chains} chains, store {(isKilled ? "killed" : "hung")} for {away.TotalSeconds:F0} s, all stored {took.TotalSeconds:F1} s after it was back, {memory:F0} MB");
+            it.Note($"{it.Log.Written:N0} records, {chains:N0} chains, store {(isKilled ? "killed" : "hung")} for {away.TotalSeconds:F0} s, all stored {took.TotalSeconds:F1} s after it was back, {memory:F0} MB");
         }
         finally
         {
