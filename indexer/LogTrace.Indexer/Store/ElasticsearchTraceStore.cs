@@ -845,6 +845,9 @@ public sealed class ElasticsearchTraceStore : ITraceStore
         readonly HashSet<string> _unseen = [];
         volatile string? _lastName;
         bool _isWriter;
+
+        // When the last refreshes began: of what this process wrote, and of everything.
+        long? _refreshed;
         long? _refreshedAll;
 
         public string Pattern => stem + "*";
@@ -866,15 +869,17 @@ public sealed class ElasticsearchTraceStore : ITraceStore
             }
         }
 
-        /// <summary>Makes everything visible that was written before the call.</summary>
+        /// <summary>Makes everything visible that was written before the call. Who waits while another's refresh runs shares the next one with all who wait: many readers of a busy store cost it no more than one.</summary>
         /// <param name="cancellationToken">Ends the wait.</param>
         /// <param name="everything">True: also what other processes wrote a moment ago.</param>
         public async Task RefreshAsync(CancellationToken cancellationToken, bool everything = false)
         {
+            var asked = Stopwatch.GetTimestamp();
             await _oneAtATime.WaitAsync(cancellationToken);
             string[] own = [];
             try
             {
+                if ((everything ? _refreshedAll : _refreshed) >= asked) return;
                 lock (_unseen)
                 {
                     everything |= !_isWriter || _refreshedAll is null || Stopwatch.GetElapsedTime(_refreshedAll.Value) > OthersSeenAfter;
@@ -882,16 +887,11 @@ public sealed class ElasticsearchTraceStore : ITraceStore
                     _unseen.Clear();
                 }
 
-                if (everything)
-                {
-                    var now = Stopwatch.GetTimestamp();
-                    await RefreshAsync(Pattern, cancellationToken);
-                    _refreshedAll = now;
-                }
-                else
-                {
-                    foreach (var some in own.Chunk(50)) await RefreshAsync(string.Join(',', some), cancellationToken);
-                }
+                var now = Stopwatch.GetTimestamp();
+                if (everything) await RefreshAsync(Pattern, cancellationToken);
+                else foreach (var some in own.Chunk(50)) await RefreshAsync(string.Join(',', some), cancellationToken);
+                _refreshed = now;
+                if (everything) _refreshedAll = now;
             }
             catch
             {
