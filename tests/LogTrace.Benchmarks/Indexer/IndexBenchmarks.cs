@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.IO.Hashing;
 using System.Text;
 using LogTrace.Benchmarks.Shipper;
 using LogTrace.Transport;
@@ -115,7 +116,7 @@ sealed class IndexBenchmarks : IDisposable
             await using (var pieces = new BulkFiles(_folder, run, PieceBytes, Posters))
             {
                 var number = 0;
-                foreach (var line in File.ReadLines(Log)) pieces.Add("raw", $"{number++:x32}", Encoding.UTF8.GetBytes(line));
+                foreach (var line in File.ReadLines(Log)) pieces.Add("raw", HashOf(number++), Encoding.UTF8.GetBytes(line));
                 var posted = await PostAsync(pieces).ConfigureAwait(false);
                 if (round >= 0) rawCpu.Add(1e6 * posted.StoreCpu / _effort.Records);
             }
@@ -127,7 +128,7 @@ sealed class IndexBenchmarks : IDisposable
         var all = sizes.Values.Sum();
         report.Section(
             "What the mapping costs",
-            "The bodies of the records alone under LogTrace's template, and the raw lines under a mapping that makes every text a keyword; posted by three curls, one segment each when measured.",
+            "The bodies of the records alone under LogTrace's template, and the raw lines, with ids of the same kind, under a mapping that makes every text a keyword; posted by three curls, one segment each when measured.",
             [
                 Comparison.AtMost("the store's CPU", "µs/record", Round.Median([.. ourCpu]), "raw lines", Round.Median([.. rawCpu]), 1.5),
                 Comparison.AtMost("on disk", "bytes/record", ourBytes, "raw lines", rawBytes, 1.5),
@@ -136,6 +137,9 @@ sealed class IndexBenchmarks : IDisposable
                 Comparison.Alone("calls, of all bytes on disk", "%", 100 * sizes["calls"] / all),
             ]);
     }
+
+    // As scattered as a record's id: ids that count up take a quarter of the disk away, and are no part of a mapping.
+    static string HashOf(int number) => Convert.ToHexStringLower(XxHash128.Hash(BitConverter.GetBytes(number)));
 
     string Log => Path.Combine(_folder, "app.log");
 
