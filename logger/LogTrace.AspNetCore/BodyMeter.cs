@@ -8,7 +8,7 @@ namespace LogTrace;
 /// Counts the bytes of a response as they are written, since most have no Content-Length, keeps the beginning of text bodies where the options ask for it, and tells callers that may know the
 /// trace's id. Nothing is buffered: what the application reads and writes passes by.
 /// </summary>
-sealed class BodyMeter : IHttpResponseBodyFeature
+sealed class BodyMeter : PipeWriter, IHttpResponseBodyFeature
 {
     readonly IHttpResponseBodyFeature _inner;
     readonly HttpContext _context;
@@ -19,7 +19,8 @@ sealed class BodyMeter : IHttpResponseBodyFeature
     bool _isChosen;
     long _length;
     MeterStream? _stream;
-    MeterWriter? _writer;
+    PipeWriter? _writer;
+    Memory<byte> _memory;
 
     BodyMeter(HttpContext context, IHttpResponseBodyFeature inner, TraceInstrumentationOptions options)
     {
@@ -85,12 +86,14 @@ sealed class BodyMeter : IHttpResponseBodyFeature
         }
     }
 
+    /// <summary>This: one object less for each request.</summary>
     public PipeWriter Writer
     {
         get
         {
             SetTraceId();
-            return _writer ??= new MeterWriter(this, _inner.Writer);
+            _writer ??= _inner.Writer;
+            return this;
         }
     }
 
@@ -100,7 +103,7 @@ sealed class BodyMeter : IHttpResponseBodyFeature
         return _inner.StartAsync(cancellationToken);
     }
 
-    public Task CompleteAsync()
+    Task IHttpResponseBodyFeature.CompleteAsync()
     {
         SetTraceId();
         return _inner.CompleteAsync();
@@ -114,6 +117,51 @@ sealed class BodyMeter : IHttpResponseBodyFeature
         await _inner.SendFileAsync(path, offset, count, cancellationToken).ConfigureAwait(false);
         _length += count ?? (new FileInfo(path).Length - offset);
     }
+
+    public override bool CanGetUnflushedBytes => Inner.CanGetUnflushedBytes;
+
+    public override long UnflushedBytes => Inner.UnflushedBytes;
+
+    public override void Advance(int bytes)
+    {
+        if (_memory.IsEmpty)
+        {
+            _length += bytes;
+        }
+        else
+        {
+            Passed(_memory.Span[..bytes]);
+            _memory = default;
+        }
+
+        Inner.Advance(bytes);
+    }
+
+    public override Memory<byte> GetMemory(int sizeHint = 0)
+    {
+        var memory = Inner.GetMemory(sizeHint);
+        if (Keeps) _memory = memory;
+        return memory;
+    }
+
+    public override Span<byte> GetSpan(int sizeHint = 0) => Keeps ? GetMemory(sizeHint).Span : Inner.GetSpan(sizeHint);
+
+    public override ValueTask<FlushResult> WriteAsync(ReadOnlyMemory<byte> source, CancellationToken cancellationToken = default)
+    {
+        Passed(source.Span);
+        return Inner.WriteAsync(source, cancellationToken);
+    }
+
+    public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default) => Inner.FlushAsync(cancellationToken);
+
+    public override void CancelPendingFlush() => Inner.CancelPendingFlush();
+
+    public override void Complete(Exception? exception = null) => Inner.Complete(exception);
+
+    public override ValueTask CompleteAsync(Exception? exception = null) => Inner.CompleteAsync(exception);
+
+    // Whoever has the writer got it from the property.
+    PipeWriter Inner => _writer!;
 
     bool Keeps
     {
@@ -169,42 +217,6 @@ sealed class BodyMeter : IHttpResponseBodyFeature
             meter.Passed(buffer.Span);
             return inner.WriteAsync(buffer, cancellationToken);
         }
-    }
-
-    sealed class MeterWriter(BodyMeter meter, PipeWriter inner) : PipeWriter
-    {
-        Memory<byte> _memory;
-
-        public override bool CanGetUnflushedBytes => inner.CanGetUnflushedBytes;
-        public override long UnflushedBytes => inner.UnflushedBytes;
-
-        public override void Advance(int bytes)
-        {
-            if (_memory.IsEmpty) meter._length += bytes;
-            else meter.Passed(_memory.Span[..bytes]);
-            _memory = default;
-            inner.Advance(bytes);
-        }
-
-        public override Memory<byte> GetMemory(int sizeHint = 0)
-        {
-            var memory = inner.GetMemory(sizeHint);
-            if (meter.Keeps) _memory = memory;
-            return memory;
-        }
-
-        public override Span<byte> GetSpan(int sizeHint = 0) => meter.Keeps ? GetMemory(sizeHint).Span : inner.GetSpan(sizeHint);
-
-        public override ValueTask<FlushResult> WriteAsync(ReadOnlyMemory<byte> source, CancellationToken cancellationToken = default)
-        {
-            meter.Passed(source.Span);
-            return inner.WriteAsync(source, cancellationToken);
-        }
-
-        public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default) => inner.FlushAsync(cancellationToken);
-        public override void CancelPendingFlush() => inner.CancelPendingFlush();
-        public override void Complete(Exception? exception = null) => inner.Complete(exception);
-        public override ValueTask CompleteAsync(Exception? exception = null) => inner.CompleteAsync(exception);
     }
 
     sealed class RequestStream(Stream inner, HttpBody body) : Stream

@@ -31,11 +31,23 @@ public sealed class TraceMiddleware
         // Before anything is asked of the context: a new feature makes it forget those it has looked up.
         var meter = BodyMeter.Install(context, _logger.Options.Instrumentation);
         var request = context.Request;
-        string? forwardedFor = request.Headers["X-Forwarded-For"];
-        var caller = _logger.CallerOf(context.Connection.RemoteIpAddress, forwardedFor);
-        var trust = _logger.TrustOf(context.Connection.RemoteIpAddress, forwardedFor, request.Headers["Forwarded"], request.Headers["X-Real-IP"]);
-        using var scope = _logger.StartRequest(
-            $"{request.Method} {request.PathBase}{request.Path}", request.QueryString.HasValue ? request.QueryString.Value![1..] : "", _logger.Judge(trust, request, GetHeader, caller));
+        var caller = context.Connection.RemoteIpAddress;
+        CallerTrust trust;
+        IncomingTrace incoming = default;
+        if (request.QueryString.HasValue || !HasUsualHeadersOnly(request.Headers))
+        {
+            var connection = caller;
+            string? forwardedFor = request.Headers["X-Forwarded-For"];
+            caller = _logger.CallerOf(connection, forwardedFor);
+            trust = _logger.TrustOf(connection, forwardedFor, request.Headers["Forwarded"], request.Headers["X-Real-IP"]);
+            incoming = _logger.Judge(trust, request, GetHeader, caller);
+        }
+        else
+        {
+            trust = _logger.TrustOf(caller);
+        }
+
+        using var scope = _logger.StartRequest(string.Concat(request.Method, " ", request.PathBase.ToString(), request.Path.ToString()), request.QueryString.HasValue ? request.QueryString.Value![1..] : "", incoming);
         // What ProblemDetails and error pages show. With an Activity they show that one's id, whose trace id is ours.
         if (Activity.Current is null) context.TraceIdentifier = scope.TraceId;
         scope.ClientIp = caller?.ToString();
@@ -75,6 +87,27 @@ public sealed class TraceMiddleware
         // A handler below this one may have made an answer of an exception.
         if (context.Features.Get<IExceptionHandlerFeature>()?.Error is { } failure) scope.Fail(failure);
         else scope.Fail(null, null);
+    }
+
+    /// <summary>
+    /// True for a request without any header that says something of a trace, of debugging or of proxies. Most from outside have none, and counting the others is cheaper than looking
+    /// for each of those.
+    /// </summary>
+    static bool HasUsualHeadersOnly(IHeaderDictionary headers)
+    {
+        var unknown = headers.Count;
+        if (headers.Host.Count > 0) unknown--;
+        if (unknown > 0 && headers.UserAgent.Count > 0) unknown--;
+        if (unknown > 0 && headers.Accept.Count > 0) unknown--;
+        if (unknown > 0 && headers.AcceptEncoding.Count > 0) unknown--;
+        if (unknown > 0 && headers.AcceptLanguage.Count > 0) unknown--;
+        if (unknown > 0 && headers.Connection.Count > 0) unknown--;
+        if (unknown > 0 && headers.ContentType.Count > 0) unknown--;
+        if (unknown > 0 && headers.ContentLength is not null) unknown--;
+        if (unknown > 0 && headers.Authorization.Count > 0) unknown--;
+        if (unknown > 0 && headers.Cookie.Count > 0) unknown--;
+        if (unknown > 0 && headers.Referer.Count > 0) unknown--;
+        return unknown == 0;
     }
 
     static string? GetHeader(HttpRequest request, string name)

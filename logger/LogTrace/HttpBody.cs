@@ -132,11 +132,27 @@ sealed class ReceivedContent : HttpContent
 
     protected override Task<Stream> CreateContentReadStreamAsync() => CreateContentReadStreamAsync(default);
 
-    protected override async Task<Stream> CreateContentReadStreamAsync(CancellationToken cancellationToken)
+    protected override Task<Stream> CreateContentReadStreamAsync(CancellationToken cancellationToken)
+    {
+        Task<Stream> opening;
+        try
+        {
+            opening = _inner.ReadAsStreamAsync(cancellationToken);
+        }
+        catch (Exception exception)
+        {
+            // A failed task, as an async method makes of it.
+            opening = Task.FromException<Stream>(exception);
+        }
+
+        return opening.IsCompletedSuccessfully ? Task.FromResult(_stream = new ReceivedStream(opening.Result, this)) : OpenedAsync(opening);
+    }
+
+    async Task<Stream> OpenedAsync(Task<Stream> opening)
     {
         try
         {
-            return _stream = new ReceivedStream(await _inner.ReadAsStreamAsync(cancellationToken).ConfigureAwait(false), this);
+            return _stream = new ReceivedStream(await opening.ConfigureAwait(false), this);
         }
         catch (Exception exception)
         {
@@ -162,10 +178,21 @@ sealed class ReceivedContent : HttpContent
 
     protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) => SerializeToStreamAsync(stream, context, default);
 
-    protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
+    protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
     {
         var passing = new PassingStream(stream, _body);
-        await CopiedAsync(_inner.CopyToAsync(passing, context, cancellationToken), passing).ConfigureAwait(false);
+        Task copying;
+        try
+        {
+            copying = _inner.CopyToAsync(passing, context, cancellationToken);
+        }
+        catch (Exception exception)
+        {
+            // As above.
+            copying = Task.FromException(exception);
+        }
+
+        return CopiedAsync(copying, passing);
     }
 
     protected override void SerializeToStream(Stream stream, TransportContext? context, CancellationToken cancellationToken)
@@ -206,7 +233,15 @@ sealed class ReceivedContent : HttpContent
     internal HttpBody Body => _body;
 
     /// <summary>Ends the call with a copy of its whole body: what .NET reads from copies itself better than anybody can who reads it.</summary>
-    internal async Task CopiedAsync(Task copying, PassingStream target)
+    internal Task CopiedAsync(Task copying, PassingStream target)
+    {
+        // A short answer mostly came with its headers.
+        if (!copying.IsCompletedSuccessfully) return LaterAsync(copying, target);
+        End(null, _body.Length);
+        return copying;
+    }
+
+    async Task LaterAsync(Task copying, PassingStream target)
     {
         try
         {

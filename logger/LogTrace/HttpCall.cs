@@ -11,6 +11,10 @@ static class HttpCall
     // On a request that is being recorded: whoever sees it further down leaves it alone.
     static readonly HttpRequestOptionsKey<TraceOperation> s_call = new("LogTrace.Call");
 
+    // The same for one that goes all the way down in one go: a request's options cost more than all else that is done with it.
+    [ThreadStatic]
+    static HttpRequestMessage? t_passing;
+
     // The last host that was called: most services call few.
     static HostText s_host = new("", 0, "");
 
@@ -18,7 +22,24 @@ static class HttpCall
 
     public static TraceOperation? Of(HttpRequestMessage request) => request.Options.TryGetValue(s_call, out var call) ? call : null;
 
-    /// <summary>Takes a number for the request and tells the callee.</summary>
+    /// <summary>Whether somebody further up records this request.</summary>
+    public static bool IsRecorded(HttpRequestMessage request) => ReferenceEquals(t_passing, request) || Of(request) is not null;
+
+    /// <summary>Makes a request one that is recorded until the call ends.</summary>
+    public static void Mark(HttpRequestMessage request, TraceOperation call) => request.Options.Set(s_call, call);
+
+    /// <summary>Makes a request one that is recorded while this thread hands it down.</summary>
+    /// <returns>What to hand to <see cref="Passed"/>.</returns>
+    public static HttpRequestMessage? Pass(HttpRequestMessage request)
+    {
+        var outer = t_passing;
+        t_passing = request;
+        return outer;
+    }
+
+    public static void Passed(HttpRequestMessage? outer) => t_passing = outer;
+
+    /// <summary>Takes a number for the request and tells the callee. The request is not marked.</summary>
     /// <param name="mayTellDebug">Whether the callee, if it is one of ours, may know that this is a debug request.</param>
     public static TraceOperation? Begin(HttpRequestMessage request, string? clientName, bool mayTellDebug)
     {
@@ -36,7 +57,6 @@ static class HttpCall
             request.Content = new SentContent(content, call, kept);
         }
 
-        request.Options.Set(s_call, call);
         return call;
     }
 
@@ -44,9 +64,8 @@ static class HttpCall
     /// The answer is there. The call ends when its body has been read, or with its scope: only then its length, its failures and a gRPC status are known, and the callee's own
     /// time lies within the caller's.
     /// </summary>
-    public static void End(TraceOperation? call, HttpRequestMessage request, HttpResponseMessage response)
+    public static void End(TraceOperation call, HttpRequestMessage request, HttpResponseMessage response)
     {
-        if (call is null) return;
         Release(request);
         call.Code = ((int)response.StatusCode).ToString(CultureInfo.InvariantCulture);
         if ((int)response.StatusCode >= 500) call.Fail(call.Code, response.ReasonPhrase);
@@ -65,9 +84,8 @@ static class HttpCall
         else call.Dispose();
     }
 
-    public static void End(TraceOperation? call, HttpRequestMessage request, Exception exception)
+    public static void End(TraceOperation call, HttpRequestMessage request, Exception exception)
     {
-        if (call is null) return;
         Release(request);
         call.DnsDuration = NameResolution.Within(call, request.RequestUri!.IdnHost);
         call.Fail(exception);
@@ -100,8 +118,10 @@ static class HttpCall
     static void Release(HttpRequestMessage request)
     {
         if (request.Content is SentContent sent) request.Content = sent.Inner;
-        ((IDictionary<string, object?>)request.Options).Remove(s_call.Key);
     }
+
+    /// <summary>Takes back what <see cref="Mark"/> did.</summary>
+    public static void Unmark(HttpRequestMessage request) => ((IDictionary<string, object?>)request.Options).Remove(s_call.Key);
 
     static string HostOf(string host, int port)
     {

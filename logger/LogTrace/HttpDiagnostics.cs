@@ -48,7 +48,7 @@ sealed class HttpDiagnostics : IObserver<DiagnosticListener>, IObserver<KeyValue
         if (listener.Name != ListenerName) return;
         _events ??= listener.Subscribe(this, (name, argument, _) => name switch
         {
-            Activity or Start => IsMine && (argument is not HttpRequestMessage request || HttpCall.Of(request) is null),
+            Activity or Start => IsMine && (argument is not HttpRequestMessage request || !HttpCall.IsRecorded(request)),
             Stop or Failed => IsMine,
             // Events of older versions of .NET, which are sent as well.
             _ => false,
@@ -64,7 +64,7 @@ sealed class HttpDiagnostics : IObserver<DiagnosticListener>, IObserver<KeyValue
     {
         switch (item.Key)
         {
-            case Start when IsMine && _startRequest.Of(item.Value) is HttpRequestMessage request && HttpCall.Of(request) is null:
+            case Start when IsMine && _startRequest.Of(item.Value) is HttpRequestMessage request && !HttpCall.IsRecorded(request):
                 if (!request.Options.TryGetValue(s_firstHost, out var firstHost)) request.Options.Set(s_firstHost, firstHost = request.RequestUri?.IdnHost ?? "");
                 if (HttpCall.Begin(request, null, string.Equals(firstHost, request.RequestUri?.IdnHost, StringComparison.OrdinalIgnoreCase)) is { } begun) Mark(request, begun);
                 break;
@@ -72,8 +72,9 @@ sealed class HttpDiagnostics : IObserver<DiagnosticListener>, IObserver<KeyValue
                 request.Options.Set(s_exception, exception);
                 break;
             case Stop when _stopRequest.Of(item.Value) is HttpRequestMessage request && IsMarked(request):
-                var call = HttpCall.Of(request);
+                var call = HttpCall.Of(request)!;
                 ((IDictionary<string, object?>)request.Options).Remove(s_marked.Key);
+                HttpCall.Unmark(request);
                 if (_stopResponse.Of(item.Value) is HttpResponseMessage response) HttpCall.End(call, request, response);
                 else HttpCall.End(call, request, ExceptionOf(request, _stopStatus.Of(item.Value)));
                 break;
@@ -85,7 +86,11 @@ sealed class HttpDiagnostics : IObserver<DiagnosticListener>, IObserver<KeyValue
 
     bool IsMine => TraceContext.Current is { } scope && ReferenceEquals(scope.Logger, _logger);
 
-    void Mark(HttpRequestMessage request, TraceOperation call) => request.Options.Set(s_marked, call.Logger);
+    static void Mark(HttpRequestMessage request, TraceOperation call)
+    {
+        HttpCall.Mark(request, call);
+        request.Options.Set(s_marked, call.Logger);
+    }
 
     bool IsMarked(HttpRequestMessage request) => request.Options.TryGetValue(s_marked, out var logger) && ReferenceEquals(logger, _logger);
 

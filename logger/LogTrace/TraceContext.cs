@@ -223,7 +223,12 @@ public sealed class TraceContext : TraceSpan
         }
     }
 
-    internal string NumberText(long number) => string.Create(CultureInfo.InvariantCulture, $"{Prefix}.{number}");
+    internal string NumberText(long number)
+    {
+        Span<char> digits = stackalloc char[20];
+        number.TryFormat(digits, out var length, provider: CultureInfo.InvariantCulture);
+        return string.Concat(Prefix, ".", digits[..length]);
+    }
 
     /// <summary>
     /// An id for a new trace: the current Activity's, unless that one or one around it took its id from a remote caller, whose word was not

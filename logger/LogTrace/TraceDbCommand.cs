@@ -35,13 +35,34 @@ sealed class TraceDbCommand : DbCommand
         }
     }
 
-    public override async Task<int> ExecuteNonQueryAsync(CancellationToken cancellationToken)
+    public override Task<int> ExecuteNonQueryAsync(CancellationToken cancellationToken)
     {
-        using var call = Begin();
+        var call = Begin();
+        Task<int> running;
         try
         {
             using var quiet = TraceDbConnection.Quiet(call);
-            var rows = await _inner.ExecuteNonQueryAsync(cancellationToken).ConfigureAwait(false);
+            running = _inner.ExecuteNonQueryAsync(cancellationToken);
+        }
+        catch (Exception exception)
+        {
+            // A failed task, as an async method makes of it.
+            running = Task.FromException<int>(exception);
+        }
+
+        // A database that is a file has answered by now.
+        if (!running.IsCompletedSuccessfully) return CountedAsync(running, call);
+        TraceDbConnection.AddExtra(call, "rows", running.Result);
+        call.Dispose();
+        return running;
+    }
+
+    static async Task<int> CountedAsync(Task<int> running, TraceCall call)
+    {
+        using var ending = call;
+        try
+        {
+            var rows = await running.ConfigureAwait(false);
             TraceDbConnection.AddExtra(call, "rows", rows);
             return rows;
         }
@@ -67,13 +88,31 @@ sealed class TraceDbCommand : DbCommand
         }
     }
 
-    public override async Task<object?> ExecuteScalarAsync(CancellationToken cancellationToken)
+    public override Task<object?> ExecuteScalarAsync(CancellationToken cancellationToken)
     {
-        using var call = Begin();
+        var call = Begin();
+        Task<object?> running;
         try
         {
             using var quiet = TraceDbConnection.Quiet(call);
-            return await _inner.ExecuteScalarAsync(cancellationToken).ConfigureAwait(false);
+            running = _inner.ExecuteScalarAsync(cancellationToken);
+        }
+        catch (Exception exception)
+        {
+            running = Task.FromException<object?>(exception);
+        }
+
+        if (!running.IsCompletedSuccessfully) return EndedAsync(running, call);
+        call.Dispose();
+        return running;
+    }
+
+    static async Task<object?> EndedAsync(Task<object?> running, TraceCall call)
+    {
+        using var ending = call;
+        try
+        {
+            return await running.ConfigureAwait(false);
         }
         catch (Exception exception)
         {

@@ -20,7 +20,7 @@ public sealed class TraceDbConnection : DbConnection
     static TraceDbOptions s_named = new();
 
     readonly TraceDbOptions _options;
-    readonly TraceDbTarget _target;
+    TraceDbTarget _target;
     StateChangeEventHandler? _stateChange;
     List<TraceDbReader>? _reading;
 
@@ -52,7 +52,7 @@ public sealed class TraceDbConnection : DbConnection
         ArgumentNullException.ThrowIfNull(options);
         Inner = inner;
         _options = isChecked ? options : Checked(options);
-        _target = new TraceDbTarget(inner);
+        _target = TraceDbTarget.Of(inner);
     }
 
     /// <inheritdoc/>
@@ -83,7 +83,7 @@ public sealed class TraceDbConnection : DbConnection
         set
         {
             Inner.ConnectionString = value;
-            _target.Forget();
+            _target = TraceDbTarget.Of(Inner);
         }
     }
 
@@ -125,13 +125,35 @@ public sealed class TraceDbConnection : DbConnection
     }
 
     /// <inheritdoc/>
-    public override async Task OpenAsync(CancellationToken cancellationToken)
+    public override Task OpenAsync(CancellationToken cancellationToken)
     {
-        using var connect = Begin(TraceCall.Begin(_target.ConnectName));
+        var connect = Begin(TraceCall.Begin(_target.ConnectName));
+        Task opening;
         try
         {
             using var quiet = Quiet(connect);
-            await Inner.OpenAsync(cancellationToken).ConfigureAwait(false);
+            opening = Inner.OpenAsync(cancellationToken);
+        }
+        catch (Exception exception)
+        {
+            // A failed task, as an async method makes of it.
+            opening = Task.FromException(exception);
+        }
+
+        // A connection from a pool, or to a file, is there at once.
+        if (!opening.IsCompletedSuccessfully) return OpenedAsync(opening, connect);
+        Share(connect);
+        Resolved(connect);
+        connect.Dispose();
+        return opening;
+    }
+
+    async Task OpenedAsync(Task opening, TraceCall connect)
+    {
+        using var ending = connect;
+        try
+        {
+            await opening.ConfigureAwait(false);
             Share(connect);
         }
         catch (Exception exception)
@@ -233,18 +255,34 @@ public sealed class TraceDbConnection : DbConnection
     }
 
     /// <inheritdoc/>
-    public override async ValueTask DisposeAsync()
+    public override ValueTask DisposeAsync()
+    {
+        GC.SuppressFinalize(this);
+        ValueTask disposing;
+        try
+        {
+            disposing = Inner.DisposeAsync();
+        }
+        catch (Exception exception)
+        {
+            disposing = ValueTask.FromException(exception);
+        }
+
+        if (!disposing.IsCompletedSuccessfully) return DisposedAsync(disposing);
+        Closed();
+        return disposing;
+    }
+
+    async ValueTask DisposedAsync(ValueTask disposing)
     {
         try
         {
-            await Inner.DisposeAsync().ConfigureAwait(false);
+            await disposing.ConfigureAwait(false);
         }
         finally
         {
             Closed();
         }
-
-        GC.SuppressFinalize(this);
     }
 
     /// <summary>Begins the record of a statement, under the number of the connect that was made for it or one of its own; one that is not traced outside a scope.</summary>
@@ -318,12 +356,14 @@ public sealed class TraceDbConnection : DbConnection
 
     internal void ReaderOpened(TraceDbReader reader)
     {
-        lock (_target) (_reading ??= []).Add(reader);
+        var reading = LazyInitializer.EnsureInitialized(ref _reading, static () => []);
+        lock (reading) reading.Add(reader);
     }
 
     internal void ReaderClosed(TraceDbReader reader)
     {
-        lock (_target) _reading?.Remove(reader);
+        if (_reading is not { } reading) return;
+        lock (reading) reading.Remove(reader);
     }
 
     TraceCall Begin(TraceCall call)
@@ -351,11 +391,12 @@ public sealed class TraceDbConnection : DbConnection
     void Closed()
     {
         _connectScope = null;
+        if (_reading is not { } reading) return;
         TraceDbReader[] left;
-        lock (_target)
+        lock (reading)
         {
-            left = _reading is { Count: > 0 } ? [.. _reading] : [];
-            _reading = null;
+            left = [.. reading];
+            reading.Clear();
         }
 
         foreach (var reader in left) reader.End();

@@ -7,7 +7,7 @@ using System.Text.Json;
 
 namespace LogTrace;
 
-/// <summary>What records say about a connection's provider, server and database.</summary>
+/// <summary>What records say about a connection's provider, server and database. Thread-safe.</summary>
 sealed class TraceDbTarget
 {
     // Longer values are data rather than parameters.
@@ -23,18 +23,34 @@ sealed class TraceDbTarget
     [ThreadStatic]
     static StringBuilder? s_text;
 
+    // That of the last connection: most services have one database, and a connection to it for each request.
+    static TraceDbTarget? s_last;
+
+    readonly Type _type;
+    readonly string _settings;
     readonly bool _isFile;
     string? _file;
 
     sealed record Names(string Provider, string Connect, string Request);
 
-    public TraceDbTarget(DbConnection connection)
+    TraceDbTarget(DbConnection connection, Type type, string settings)
     {
-        var names = s_names.GetOrAdd(connection.GetType(), static type => ProviderOf(type) is var provider ? new Names(provider, provider + ".connect", provider + ".request") : null!);
+        (_type, _settings) = (type, settings);
+        var names = s_names.GetOrAdd(type, static type => ProviderOf(type) is var provider ? new Names(provider, provider + ".connect", provider + ".request") : null!);
         ConnectName = names.Connect;
         RequestName = names.Request;
         _isFile = names.Provider == "sqlite";
         Host = _isFile ? null : HostOf(connection);
+        HostName = Host is null || Host.LastIndexOf(':') is not (var end and > 0) ? Host : Host[..end];
+    }
+
+    /// <summary>What the connection's type and connection string say.</summary>
+    public static TraceDbTarget Of(DbConnection connection)
+    {
+        var (type, settings) = (connection.GetType(), connection.ConnectionString ?? "");
+        var last = Volatile.Read(ref s_last);
+        if (last?._type != type || last._settings != settings) Volatile.Write(ref s_last, last = new TraceDbTarget(connection, type, settings));
+        return last;
     }
 
     public string ConnectName { get; }
@@ -45,7 +61,7 @@ sealed class TraceDbTarget
     public string? Host { get; }
 
     /// <summary>The server's name alone.</summary>
-    public string? HostName => Host is null || Host.LastIndexOf(':') is not (var end and > 0) ? Host : Host[..end];
+    public string? HostName { get; }
 
     /// <summary>The database that is used now; for a file its name without the folder.</summary>
     public string? DatabaseOf(DbConnection connection)
@@ -54,9 +70,6 @@ sealed class TraceDbTarget
         var name = _isFile ? _file ??= Path.GetFileName(connection.DataSource) ?? "" : connection.Database;
         return string.IsNullOrEmpty(name) ? null : name;
     }
-
-    /// <summary>Another connection string: another file.</summary>
-    public void Forget() => _file = null;
 
     // By namespace and not by type, as this library references no provider.
     static string ProviderOf(Type connection) => (connection.Namespace ?? "") switch

@@ -183,7 +183,7 @@ public static class TraceHeaders
         var rpcId = call.RpcId;
         set(carrier, TraceId, call.TraceId);
         set(carrier, RpcId, rpcId);
-        set(carrier, TraceParent, string.Create(CultureInfo.InvariantCulture, $"00-{TraceParentId(call.TraceId)}-{call.SpanNumber:x16}-{call.Scope.TraceFlags:x2}"));
+        set(carrier, TraceParent, Parent(TraceParentId(call.TraceId), call.SpanNumber, call.Scope.TraceFlags));
         set(carrier, TraceState, State(rpcId, call.Scope.OtherState));
         var token = calleeIsInternal ? call.Logger.DebugToken(call.Scope) : null;
         set(carrier, Debug, token is null ? null : "1");
@@ -219,6 +219,15 @@ public static class TraceHeaders
         span = ulong.Parse(value[36..52], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
         flags = byte.Parse(value[53..55], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
         return true;
+    }
+
+    static string Parent(string traceId, ulong span, byte flags)
+    {
+        Span<char> digits = stackalloc char[20];
+        digits[0] = digits[17] = '-';
+        span.TryFormat(digits[1..17], out _, "x16", CultureInfo.InvariantCulture);
+        flags.TryFormat(digits[18..20], out _, "x2", CultureInfo.InvariantCulture);
+        return string.Concat("00-", traceId, digits);
     }
 
     // 256 characters is what W3C allows a member; a longer id goes in X-Rpc-Id alone.

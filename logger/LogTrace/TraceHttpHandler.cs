@@ -22,6 +22,7 @@ public sealed class TraceHttpHandler : DelegatingHandler
     bool _innerRedirects;
     bool _isLast;
     bool _looked;
+    volatile bool _isUsed;
 
     sealed record RedirectLimit(int Hops);
 
@@ -50,19 +51,20 @@ public sealed class TraceHttpHandler : DelegatingHandler
         var origin = request.RequestUri;
         for (var hop = 0; ; hop++)
         {
-            var call = Begin(request, origin);
-            // Where there is one, .NET makes another for each request, only to send headers that ours have taken the place of. What this method sets, its caller does not see.
-            if (call is not null && _isLast && Activity.Current is not null && HttpDiagnostics.IsActivityUnseen(request)) Activity.Current = null;
+            var call = Begin(request, origin, out var isMarked);
             HttpResponseMessage response;
             try
             {
-                response = await base.SendAsync(request, cancellationToken).ConfigureAwait(false);
-                HttpCall.End(call, request, response);
+                response = await (_isLast && call is not null ? PassAsync(request, cancellationToken) : base.SendAsync(request, cancellationToken)).ConfigureAwait(false);
+                if (isMarked) HttpCall.Unmark(request);
+                if (call is not null) HttpCall.End(call, request, response);
+                _isUsed = true;
             }
             catch (Exception exception)
             {
                 // Whatever it is: it is recorded here and handled by the caller.
-                HttpCall.End(call, request, exception);
+                if (isMarked) HttpCall.Unmark(request);
+                if (call is not null) HttpCall.End(call, request, exception);
                 throw;
             }
 
@@ -78,17 +80,19 @@ public sealed class TraceHttpHandler : DelegatingHandler
         var origin = request.RequestUri;
         for (var hop = 0; ; hop++)
         {
-            var call = Begin(request, origin);
+            var call = Begin(request, origin, out var isMarked);
             HttpResponseMessage response;
             try
             {
-                response = base.Send(request, cancellationToken);
-                HttpCall.End(call, request, response);
+                response = _isLast && call is not null ? Pass(request, cancellationToken) : base.Send(request, cancellationToken);
+                if (isMarked) HttpCall.Unmark(request);
+                if (call is not null) HttpCall.End(call, request, response);
             }
             catch (Exception exception)
             {
                 // As in SendAsync.
-                HttpCall.End(call, request, exception);
+                if (isMarked) HttpCall.Unmark(request);
+                if (call is not null) HttpCall.End(call, request, exception);
                 throw;
             }
 
@@ -96,10 +100,52 @@ public sealed class TraceHttpHandler : DelegatingHandler
         }
     }
 
-    TraceOperation? Begin(HttpRequestMessage request, Uri? origin)
+    /// <summary>Hands down a recorded request where only .NET's own handler is below: it comes to where others could record it before this returns, but for the first, for which that handler is built.</summary>
+    Task<HttpResponseMessage> PassAsync(HttpRequestMessage request, CancellationToken cancellationToken)
     {
-        var sameHost = origin is not null && string.Equals(request.RequestUri?.IdnHost, origin.IdnHost, StringComparison.OrdinalIgnoreCase);
-        return HttpCall.Begin(request, ClientName, sameHost && !_innerRedirects);
+        var outer = HttpCall.Pass(request);
+        try
+        {
+            // Where there is one, .NET makes another for each request, only to send headers that ours have taken the place of.
+            if (Activity.Current is not { } activity || !HttpDiagnostics.IsActivityUnseen(request)) return base.SendAsync(request, cancellationToken);
+            Activity.Current = null;
+            try
+            {
+                return base.SendAsync(request, cancellationToken);
+            }
+            finally
+            {
+                Activity.Current = activity;
+            }
+        }
+        finally
+        {
+            HttpCall.Passed(outer);
+        }
+    }
+
+    /// <summary>The same for a caller that waits.</summary>
+    HttpResponseMessage Pass(HttpRequestMessage request, CancellationToken cancellationToken)
+    {
+        var outer = HttpCall.Pass(request);
+        try
+        {
+            return base.Send(request, cancellationToken);
+        }
+        finally
+        {
+            HttpCall.Passed(outer);
+        }
+    }
+
+    TraceOperation? Begin(HttpRequestMessage request, Uri? origin, out bool isMarked)
+    {
+        var uri = request.RequestUri;
+        var sameHost = origin is not null && (ReferenceEquals(uri, origin) || string.Equals(uri?.IdnHost, origin.IdnHost, StringComparison.OrdinalIgnoreCase));
+        var call = HttpCall.Begin(request, ClientName, sameHost && !_innerRedirects);
+        isMarked = call is not null && !(_isLast && _isUsed);
+        if (isMarked) HttpCall.Mark(request, call!);
+        return call;
     }
 
     void LookBelow()
@@ -108,8 +154,8 @@ public sealed class TraceHttpHandler : DelegatingHandler
         var handler = InnerHandler;
         while (handler is DelegatingHandler { InnerHandler: { } inner }) handler = inner;
         if (handler is not null) TakeRedirects(handler);
-        // Then no code of somebody else is below, which may want to see the activity.
-        _isLast = handler == InnerHandler && handler is SocketsHttpHandler or HttpClientHandler;
+        // Then no code of somebody else is below, which may want to see the activity, and a request comes down once.
+        _isLast = handler == InnerHandler && !_innerRedirects && (handler is SocketsHttpHandler || handler?.GetType() == typeof(HttpClientHandler));
         _looked = true;
     }
 
