@@ -20,6 +20,9 @@ public sealed class TraceContext : TraceSpan
     static readonly AsyncLocal<Holder?> s_ambient = new();
 
     readonly Holder _holder;
+
+    // What the spans of calls are bound to: see BoundSpan.
+    readonly ulong _cause;
     readonly Holder? _outer;
     long _counter = 1;
     StampCache? _stamp;
@@ -47,13 +50,15 @@ public sealed class TraceContext : TraceSpan
         public LogEventProperty Property => _property ??= new(RecordFields.WireName(RecordField.RpcId), new TraceValue(RpcId));
     }
 
-    internal TraceContext(TraceLogger logger, string name, string traceId, string prefix, string action, string param, ulong parentSpan, in IncomingTrace incoming)
+    /// <param name="branch">Number of the branch in the scope it is made in; 0 for a request.</param>
+    internal TraceContext(TraceLogger logger, string name, string traceId, string prefix, string action, string param, ulong parentSpan, in IncomingTrace incoming, long branch = 0)
         : base(logger, name, action, param)
     {
         TraceId = traceId;
         Prefix = prefix;
-        SpanNumber = NewSpanNumber();
+        SpanNumber = BoundSpan.Make(parentSpan, (ulong)branch);
         ParentSpanNumber = parentSpan;
+        _cause = branch == 0 && parentSpan != 0 ? parentSpan : SpanNumber;
         DebugUntil = incoming.DebugUntil;
         TraceFlags = incoming.TraceFlags ?? 1;
         OtherState = incoming.OtherState;
@@ -156,7 +161,8 @@ public sealed class TraceContext : TraceSpan
     public TraceOperation BeginCall(string name, string action = "", string param = "")
     {
         ArgumentException.ThrowIfNullOrEmpty(name);
-        return new(this, Interlocked.Increment(ref _counter), NewSpanNumber(), name, action, param);
+        var number = Interlocked.Increment(ref _counter);
+        return new(this, number, BoundSpan.Make(_cause, (ulong)number), name, action, param);
     }
 
     /// <summary>The same as <see cref="BeginCall"/> without an object for the call: nothing is allocated. It must be disposed, too. Thread-safe.</summary>
@@ -166,7 +172,8 @@ public sealed class TraceContext : TraceSpan
     public TraceCall Call(string name, string action = "", string param = "")
     {
         ArgumentException.ThrowIfNullOrEmpty(name);
-        return new(TraceOperation.Rent(this, Interlocked.Increment(ref _counter), NewSpanNumber(), name, action, param));
+        var number = Interlocked.Increment(ref _counter);
+        return new(TraceOperation.Rent(this, number, BoundSpan.Make(_cause, (ulong)number), name, action, param));
     }
 
     /// <summary>A second call object under the number of one that began here, as <see cref="TraceOperation.BeginPart"/> makes one.</summary>
@@ -180,7 +187,8 @@ public sealed class TraceContext : TraceSpan
     {
         ArgumentException.ThrowIfNullOrEmpty(name);
         var inherited = new IncomingTrace { DebugUntil = DebugUntil, TraceFlags = TraceFlags, OtherState = OtherState, Held = Held, HeldDebug = HeldDebug };
-        return new(Logger, RecordNames.ForkInfo, TraceId, NumberText(Interlocked.Increment(ref _counter)), name, "", SpanNumber, inherited);
+        var number = Interlocked.Increment(ref _counter);
+        return new(Logger, RecordNames.ForkInfo, TraceId, NumberText(number), name, "", SpanNumber, inherited, number);
     }
 
     /// <summary>Runs <paramref name="work"/> as a branch of the ambient scope, marked as failed if it throws; where nothing is traced it just runs.</summary>

@@ -185,14 +185,5 @@ public abstract class TraceSpan : IDisposable
     {
     }
 
-    internal static ulong NewSpanNumber()
-    {
-        while (true)
-        {
-            // All zeros is no valid id in W3C trace context.
-            if ((ulong)Random.Shared.NextInt64() is var number and not 0) return number;
-        }
-    }
-
     static string Hex(ulong number) => number.ToString("x16", CultureInfo.InvariantCulture);
 }

@@ -79,6 +79,35 @@ public sealed class TraceContextTests : IDisposable
         });
     }
 
+    /// <summary>So that a reader can tell where a request belongs whose caller's records are lost.</summary>
+    [Theory]
+    [InlineData(0xabcul)]
+    [InlineData(0ul)]
+    public async Task Span_ids_are_bound_to_what_caused_them(ulong parent)
+    {
+        using (_logger.StartRequest("POST /orders", "", new IncomingTrace { TraceId = "t-1", Prefix = "1.3", ParentSpan = parent }))
+        {
+            using (TraceOperation.Begin("redis.request", "call"))
+            {
+            }
+
+            await TraceContext.ForkAsync("branch", () =>
+            {
+                using var call = TraceContext.Current!.Call("redis.request", "within");
+                return Task.CompletedTask;
+            });
+        }
+
+        var records = Records().ToDictionary(record => record.Action!);
+        var (request, branch) = (Span("POST /orders"), Span("branch"));
+        BoundSpan.IsBound(request, parent, 0).Should().BeTrue();
+        BoundSpan.IsBound(Span("call"), parent == 0 ? request : parent, 2).Should().BeTrue("the call that came in is known on both sides");
+        BoundSpan.IsBound(branch, request, 3).Should().BeTrue();
+        BoundSpan.IsBound(Span("within"), branch, 2).Should().BeTrue();
+
+        ulong Span(string action) => ulong.Parse(records[action].SpanId!, System.Globalization.NumberStyles.HexNumber, System.Globalization.CultureInfo.InvariantCulture);
+    }
+
     [Fact]
     public async Task A_call_that_throws_or_is_cancelled_ends_in_one_error_record()
     {
