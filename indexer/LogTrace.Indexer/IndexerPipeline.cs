@@ -389,7 +389,7 @@ public sealed class IndexerPipeline(
 
     ChainDocument DocumentOf(string traceId, IReadOnlyList<IndexedRecord> records)
     {
-        var chain = ChainBuilder.Build(traceId, records, options.Chains);
+        var chain = ChainBuilder.Build(traceId, records, options.Chains, _hops);
         var document = ChainDocuments.From(chain, _hops.Label(chain));
         _hops.Learn(chain);
         return options.Keep is { } keep && !keep.Keeps(document) ? document with { UndecidedSince = records.Max(record => record.IngestedMicros) } : document;

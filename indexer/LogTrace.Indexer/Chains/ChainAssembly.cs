@@ -45,7 +45,7 @@ sealed class ChainAssembly
         /// <summary>Characters of the id, and bits of its key (more than there are where they do not fit).</summary>
         public ushort Length, Bits;
         public byte Depth;
-        public bool IsIrregular, OnlyEventsAtOne, UsedZero, LastIsIrregular, HasRegularChild, IsAmbiguous, HasFurtherScope;
+        public bool IsIrregular, OnlyEventsAtOne, UsedZero, LastIsIrregular, HasRegularChild, IsAmbiguous, HasFurtherScope, IsUnclearBelow;
 
         public readonly int EntryCount => OwnEnd - OwnStart + CalleeEnd - CalleeStart;
 
@@ -85,6 +85,8 @@ sealed class ChainAssembly
     readonly List<(int Site, ulong From, ulong To)> _gaps = [];
     readonly List<int> _services = [];
     readonly List<IndexedRecord[]> _filledPages = [];
+    readonly Dictionary<ulong, int> _hosts = [];
+    readonly List<(int Node, int Service)> _lostNames = [];
     readonly Dictionary<int, ParentExecutions> _parents = [];
     readonly Dictionary<int, ParentNode> _unknown = [];
 
@@ -101,6 +103,7 @@ sealed class ChainAssembly
 
     IndexedRecord[] _records = [];
     ChainOptions _options = ChainOptions.Default;
+    HopKnowledge? _known;
 
     // The page of placed records that is being filled.
     IndexedRecord[] _page = [];
@@ -118,6 +121,13 @@ sealed class ChainAssembly
     bool _hasBare;
     bool _twins;
     bool _trustsSpans;
+    bool? _areSpansBound;
+
+    /// <summary>Length of ids that may have been cut; 0 for none.</summary>
+    int _cutLength;
+
+    /// <summary>Some site is <see cref="Site.IsUnclearBelow"/>.</summary>
+    bool _hasUnclear;
     int _matchingPairs, _differingPairs;
     Dictionary<int, List<IndexedRecord>>? _looseBySite;
     Dictionary<IndexedRecord, List<IndexedRecord>>? _copies;
@@ -142,18 +152,20 @@ sealed class ChainAssembly
         t_idle = assembly;
     }
 
-    public CallChain Build(string traceId, IndexedRecord[] records, ChainOptions options)
+    public CallChain Build(string traceId, IndexedRecord[] records, ChainOptions options, HopKnowledge? known)
     {
-        _options = options;
+        (_options, _known) = (options, known);
         _records = records;
         Take();
         Sort();
         _twins = ReadsAsTwins();
         FindSites();
+        FindCutLength();
         LearnPairs();
         FindFurtherScopes();
         PlaceLoose();
         AddNodes();
+        if (_cutLength > 0) DoubtCutIds();
         return Finish(traceId);
     }
 
@@ -165,7 +177,7 @@ sealed class ChainAssembly
         GiveBack(ref _order);
         GiveBack(ref _sites);
         GiveBack(ref _nodes);
-        _entryCount = _siteCount = _nodeCount = _placedCount = _pageUsed = _pagePlace = _lastService = _duplicates = _errors = _alarms = 0;
+        _entryCount = _siteCount = _nodeCount = _placedCount = _cutLength = _pageUsed = _pagePlace = _lastService = _duplicates = _errors = _alarms = 0;
         _names.Clear();
         _loose.Clear();
         _gaps.Clear();
@@ -173,8 +185,10 @@ sealed class ChainAssembly
         _filledPages.Clear();
         if (_parents.Count > 0) _parents.Clear();
         if (_unknown.Count > 0) _unknown.Clear();
+        _known = null;
+        _areSpansBound = null;
         (_records, _page, _looseBySite, _copies) = ([], [], null, null);
-        _hasBare = _twins = _trustsSpans = false;
+        _hasBare = _twins = _trustsSpans = _hasUnclear = false;
     }
 
     static void GiveBack<T>(ref T[] array)
@@ -571,6 +585,48 @@ sealed class ChainAssembly
         if (site.OnlyEventsAtOne || !_twins) _gaps.Add((_open, 1, 1));
     }
 
+    // ---- ids that somebody cut ----
+
+    /// <summary>
+    /// Some systems cut long ids at a limit, so that all that is deeper falls on few ids of that one length, in wrong places. No id says that it was cut: the greatest length that
+    /// several have may be such a limit.
+    /// </summary>
+    void FindCutLength()
+    {
+        // Lengths that were put together bit by bit are no less than the greatest of them, and below the shortest limit if all are.
+        if (ChainFacts.LengthOf((uint)_any) < ShortestLimit) return;
+        var once = new HashSet<int>();
+        for (int start = 0, end; start < _entryCount; start = end)
+        {
+            end = EndOfGroup(start);
+            if (_entries[start].Length is >= ShortestLimit and var length && length > _cutLength && (!once.Add(length) || IsUsedAgain(start, end))) _cutLength = length;
+        }
+    }
+
+    const int ShortestLimit = 64;
+
+    /// <summary>Several calls or several handlings under one id, or a call and a handling that is not its own.</summary>
+    bool IsUsedAgain(int start, int end)
+    {
+        int calls = 0, handlings = 0;
+        for (var i = start; i < end; i++)
+        {
+            if (_entries[i].IsCall) calls++;
+            else if (_entries[i].IsHandling) handlings++;
+        }
+
+        return calls > 1 || handlings > 1 || (!_twins && calls + handlings > 1);
+    }
+
+    void DoubtCutIds()
+    {
+        for (var i = 0; i < _siteCount; i++)
+        {
+            ref readonly var site = ref _sites[i];
+            if ((site.OwnStart < site.OwnEnd && _entries[site.OwnStart].Length == _cutLength) || (site.CalleeStart < site.CalleeEnd && _entries[site.CalleeStart].Length == _cutLength)) Doubt(i);
+        }
+    }
+
     // ---- what the trace teaches about itself ----
 
     /// <summary>Where one call meets one request: are span ids carried from caller to callee, and which target is which service?</summary>
@@ -603,7 +659,9 @@ sealed class ChainAssembly
             var differs = false;
             for (var call = site.OwnStart; call < site.OwnStart + site.Calls; call++)
             {
-                if (_records[_entries[call].Index].Span is not (not 0 and var span)) continue;
+                // No database makes a request of it: such a pair says that the id was used twice, not whether spans are handed on.
+                var record = _records[_entries[call].Index];
+                if (record.Span is not (not 0 and var span) || (span != parent && Executions.IsDatastore(record))) continue;
                 if (span == parent)
                 {
                     _matchingPairs++;
@@ -613,9 +671,20 @@ sealed class ChainAssembly
                 differs = true;
             }
 
-            if (differs) _differingPairs++;
+            if (differs && !IsBoundTo(site, parent: _records[handling.Index])) _differingPairs++;
         }
     }
+
+    /// <summary>The request names a span that was made in the scope above with this very number: whatever stands between, the id was used for another call too.</summary>
+    bool IsBoundTo(in Site site, IndexedRecord parent)
+    {
+        if (site.Above < 0 || site.Length == _cutLength || _sites[site.Above] is not { Calls: <= 1, Handlings: <= 1 } above) return false;
+        return CauseOfCalls(above) is not 0 and var cause && BoundSpan.IsBound(Spans.ParentOf(parent), cause, Spans.NumberOf(IdOf(site)));
+    }
+
+    /// <summary>Of a site with at most one of each.</summary>
+    ulong CauseOfCalls(in Site site) =>
+        Spans.CauseOfCalls(site.Calls > 0 ? _records[_entries[site.OwnStart].Index] : null, site.Handlings > 0 ? _records[_entries[HandlingOf(site)].Index] : null);
 
     bool HaveOtherSpans(in ChainEntry call, in ChainEntry handling) =>
         _records[call.Index].Span is not 0 and var span && _records[handling.Index].ParentSpan is not 0 and var parent && span != parent;
@@ -648,21 +717,86 @@ sealed class ChainAssembly
         for (var i = 0; i < _siteCount; i++)
         {
             ref readonly var site = ref _sites[i];
-            if (site.Above < 0 || _sites[site.Above].Handlings > 1) continue;
+            if (site.Above < 0) continue;
+            ref var above = ref _sites[site.Above];
+            if (above.Handlings > 1) continue;
+
+            // A database makes no calls.
+            if (above.Calls == 1 && above.Handlings == 0 && Executions.IsDatastore(_records[_entries[above.OwnStart].Index])) above.HasFurtherScope = true;
             for (var entry = site.OwnStart; entry < site.OwnEnd; entry++) Note(site.Above, _entries[entry]);
             for (var entry = site.CalleeStart; entry < site.CalleeEnd; entry++)
                 if (_entries[entry].IsHandling) Note(site.Above, _entries[entry]);
         }
 
+        FindUnboundSpans();
+
         void Note(int parent, in ChainEntry entry)
         {
+            ref var above = ref _sites[parent];
+            if (above is { Calls: 1, Handlings: 0 } && IsCausedElsewhere(_entries[above.OwnStart], entry)) above.HasFurtherScope = true;
             if ((entry.IsEvent ? events : calls) < 0 || ScopeOf(entry) is not (not 0 and var own)) return;
             ref var scope = ref scopes[parent];
-            ref var above = ref _sites[parent];
             if (scope == 0) scope = own;
             else if (scope != own) above.HasFurtherScope = true;
-            if (above is { Calls: 1, Handlings: 0 } && Executions.IsDatastore(_records[_entries[above.OwnStart].Index])) above.HasFurtherScope = true;
+            if (above is { Calls: 1, Handlings: 0 } && IsElsewhere(_entries[above.OwnStart], entry.Service)) above.IsUnclearBelow = _hasUnclear = true;
         }
+    }
+
+    /// <summary>
+    /// A span that is bound tells where it was made though the call's record is lost that it was made for, or the record that closes the scope: where that was not in what is left of the
+    /// id above, that id was used once more.
+    /// </summary>
+    void FindUnboundSpans()
+    {
+        for (var i = 0; i < _siteCount; i++)
+        {
+            ref readonly var site = ref _sites[i];
+            if (site.Above < 0 || site.IsIrregular || site.Length == _cutLength || site.Calls + site.Handlings == 0) continue;
+            ref var above = ref _sites[site.Above];
+            if (above.HasFurtherScope || above.Calls > 1 || above.Handlings > 1 || above.Calls + above.Handlings == 0 || (site.Calls > 0 && above.Handlings > 0)) continue;
+            var record = _records[_entries[site.Calls > 0 ? site.OwnStart : HandlingOf(site)].Index];
+            if (site.Calls == 0 && record.Kind != RecordKind.Server) continue;
+            if (!AreSpansBound()) return;
+            var span = site.Calls > 0 ? Spans.Of(record) : Spans.ParentOf(record);
+            if (span != 0 && CauseOfCalls(above) is not 0 and var cause && !BoundSpan.IsBound(span, cause, Spans.NumberOf(IdOf(site)))) above.HasFurtherScope = true;
+        }
+    }
+
+    /// <summary>Id of a site that has entries.</summary>
+    ReadOnlySpan<char> IdOf(in Site site) => IdOf(_entries[site.OwnStart < site.OwnEnd ? site.OwnStart : site.CalleeStart]).AsSpan(0, site.Length);
+
+    /// <summary>Every record of handling that has a span shows that it is bound: then a span that is not was made elsewhere.</summary>
+    bool AreSpansBound()
+    {
+        if (_areSpansBound is { } known) return known;
+        var areSome = false;
+        if (_trustsSpans && (_any & ChainFacts.HasParentSpan) != 0)
+        {
+            foreach (ref readonly var entry in _entries.AsSpan(0, _entryCount))
+            {
+                if (!entry.IsHandling || _records[entry.Index] is not { Span: not 0 } handling) continue;
+                if (areSome = Spans.ShowsBond(handling)) continue;
+                break;
+            }
+        }
+
+        _areSpansBound = areSome;
+        return areSome;
+    }
+
+    /// <summary>A log line of a scope whose own span is bound to another call's.</summary>
+    bool IsCausedElsewhere(in ChainEntry call, in ChainEntry line)
+    {
+        if (!line.IsEvent || _records[call.Index].Span is not (not 0 and var span)) return false;
+        var record = _records[line.Index];
+        return record.ParentSpan != 0 && record.ParentSpan != span && BoundSpan.IsBound(Spans.Of(record), Spans.ParentOf(record), 0);
+    }
+
+    /// <summary>The call was to another service than <paramref name="service"/>, as far as its target is known. Names may be wrong: that makes it doubtful who called, no more.</summary>
+    bool IsElsewhere(in ChainEntry call, int service)
+    {
+        var called = _records[call.Index].CalleeService is { } stated ? _names.Of(stated) : _names.ServiceOf(call.Peer);
+        return called != 0 && service != 0 && called != service;
     }
 
     /// <summary>Span of the scope that a record on the caller's side was written in, 0 where it does not say: of a request that is the caller's secret.</summary>
@@ -709,7 +843,19 @@ sealed class ChainAssembly
             if (isSimple) AddOne(index);
             else Split(index);
             if (_sites[index] is { HasFurtherScope: true, Next: 0 }) UnknownExecution(index);
+            if (_hasUnclear && site.Above >= 0 && _sites[site.Above].IsUnclearBelow) Doubt(index);
         }
+    }
+
+    void Doubt(int index)
+    {
+        for (var node = index; ; node = _sites[node].Next)
+        {
+            _nodes[node].Facts |= NodeFacts.Ambiguous;
+            if (_sites[node].Next == 0) break;
+        }
+
+        _sites[index].IsAmbiguous = true;
     }
 
     List<IndexedRecord> LooseOf(int site) => _looseBySite is not null && _looseBySite.TryGetValue(site, out var loose) ? loose : s_none;
@@ -904,7 +1050,11 @@ sealed class ChainAssembly
     {
         var site = _sites[index];
         var parent = site.Above;
-        var executions = new Executions(_names, _trustsSpans, ParentsOf(parent), () => UnknownExecution(parent));
+
+        // Log lines tell which of several scopes they were written in; not that what was called under their number was called there.
+        if (site is { Calls: 0, Handlings: 0, EntryCount: > 0 }) _hasUnclear = _sites[index].IsUnclearBelow = true;
+        var number = parent >= 0 && site.EntryCount > 0 && !site.IsIrregular && site.Length != _cutLength && AreSpansBound() ? Spans.NumberOf(IdOf(site)) : 0;
+        var executions = new Executions(_names, _trustsSpans, ParentsOf(parent), () => UnknownExecution(parent), number);
         for (var i = site.OwnStart; i < site.OwnEnd; i++) executions.Add(_records[_entries[i].Index], isInScope: false);
         for (var i = site.CalleeStart; i < site.CalleeEnd; i++) executions.Add(_records[_entries[i].Index], isInScope: true);
         foreach (var record in LooseOf(index)) executions.Add(record, isInScope: true);
@@ -1054,6 +1204,7 @@ sealed class ChainAssembly
     {
         var order = _nodeCount > _siteCount ? Order() : null;
         HandUp(order);
+        if (_hasBare) NameLost(order);
         var sampled = (_any & ChainFacts.IsSampled) != 0 ? FindSampled() : null;
         int placeholders = 0, calleeOnly = 0, foreign = 0, irregular = 0, ambiguous = 0, depth = 0;
         for (var i = 0; i < _nodeCount; i++)
@@ -1158,6 +1309,102 @@ sealed class ChainAssembly
             if (idRecord < 0) idRecord = _nodes[site.First].IdRecord;
         }
     }
+
+    /// <summary>Names what no call below it names, as far as the trace or earlier ones tell.</summary>
+    void NameLost(int[]? order)
+    {
+        NameByAddress();
+        if (_known?.Habits is not { IsEmpty: false } habits) return;
+        for (var i = 0; i < _nodeCount; i++)
+        {
+            if (!_nodes[i].IsPlaceholder || !IsNameless(i)) continue;
+            NameByHabit(habits, order);
+            return;
+        }
+    }
+
+    /// <summary>
+    /// Who handled a call of which nothing but requests below it is left: their records hold the address that they came from, and other records of the trace,
+    /// or earlier traces, tell who is at home there. Said only where that is one service alone: behind a proxy or on a shared host an address tells nothing.
+    /// </summary>
+    void NameByAddress()
+    {
+        for (var i = 0; i < _nodeCount; i++)
+            if (_nodes[i] is { Calls: 0, Handlings: > 0, Parent: >= 0 and var parent } && IsNameless(parent) && ClientOf(_nodes[i]) is not 0 and var client) _hosts.TryAdd(client, 0);
+        if (_hosts.Count == 0) return;
+        foreach (ref readonly var entry in _entries.AsSpan(0, _entryCount)) Meet(HostAddress.KeyOf(_records[entry.Index].Record.Utf8(RecordField.ServerIp)), entry.Service);
+        for (var i = 0; i < _nodeCount; i++)
+            if (_nodes[i] is { Calls: > 0, Handlings: > 0 }) Meet(ClientOf(_nodes[i]), _nodes[i].CallerService);
+        for (var i = 0; i < _nodeCount; i++)
+        {
+            ref readonly var node = ref _nodes[i];
+            if (node is not { Calls: 0, Handlings: > 0, Parent: >= 0 } || !IsNameless(node.Parent) || ClientOf(node) is not (not 0 and var client)) continue;
+            var service = _hosts[client];
+            if (service == 0 && _known?.ServiceAt(client) is { } known) service = _names.Of(known);
+            if (service > 0) _lostNames.Add((node.Parent, service));
+        }
+
+        foreach (var (node, service) in _lostNames)
+        {
+            ref var name = ref _nodes[node].CalleeService;
+            name = name == 0 || name == service ? service : SeveralServices;
+        }
+
+        foreach (var (node, _) in _lostNames)
+            if (_nodes[node].CalleeService < 0) _nodes[node].CalleeService = 0;
+        _lostNames.Clear();
+        _hosts.Clear();
+
+        void Meet(ulong address, int service)
+        {
+            if (address == 0 || service == 0) return;
+            ref var known = ref CollectionsMarshal.GetValueRefOrNullRef(_hosts, address);
+            if (!Unsafe.IsNullRef(ref known)) known = known == 0 || known == service ? service : SeveralServices;
+        }
+    }
+
+    /// <summary>Whom calls went to by what was called from the same places in earlier traces, above and below.</summary>
+    void NameByHabit(Habits habits, int[]? order)
+    {
+        // Placeholders, what stands above them up to a record of handling, and what stands right below.
+        var unsure = new HashSet<int>();
+        for (var i = 0; i < _nodeCount; i++)
+            if (_nodes[i].IsPlaceholder)
+                for (var above = i; above >= 0 && _nodes[above].Handlings == 0 && unsure.Add(above);) above = _nodes[above].Parent;
+        var (places, calls, nodes) = (new Dictionary<int, int>(), new List<UnsureCall>(), new List<int>());
+        for (var i = 0; i < _nodeCount && calls.Count < MaxUnsure; i++)
+        {
+            var index = order is null ? i : order[i];
+            ref readonly var node = ref _nodes[index];
+            if (!unsure.Contains(index) && !unsure.Contains(node.Parent)) continue;
+            places.Add(index, calls.Count);
+            nodes.Add(index);
+            calls.Add(new UnsureCall(
+                places.GetValueOrDefault(node.Parent, -1), node.Parent < 0 ? Habits.Outside : KindOf(_nodes[node.Parent]), node.Parent < 0 ? 0 : NumberOf(index), KindOf(node), _names[node.CalleeService]));
+        }
+
+        var services = habits.Guess(calls);
+        for (var i = 0; i < nodes.Count; i++)
+            if (services[i] is { } service && IsNameless(nodes[i])) _nodes[nodes[i]].CalleeService = _names.Of(service);
+
+        int KindOf(in Node node) => node.Handlings == 0 ? Habits.Unknown : habits.KindOf(RecordAt(node.First + node.Calls));
+    }
+
+    /// <summary>More are not gone through for their names.</summary>
+    const int MaxUnsure = 1_000;
+
+    ulong NumberOf(int node)
+    {
+        return Spans.NumberOf(RecordAt(_nodes[_sites[node].First].IdRecord).RpcIdText.AsSpan(0, _nodes[node].IdLength));
+    }
+
+    const int SeveralServices = -1;
+
+    /// <summary>Without a record that could name it. What stands for a service without LogTrace gets no name.</summary>
+    bool IsNameless(int node) => _nodes[node].Calls + _nodes[node].Handlings == 0 && _nodes[node].CalleeService == 0 && _sites[_sites[node].First].HasRegularChild;
+
+    /// <summary>Where the request came from that a node shows; 0 where it does not say.</summary>
+    ulong ClientOf(in Node node) => HostAddress.KeyOf(RecordAt(node.First + node.Calls).Record.Utf8(RecordField.ClientIp));
 
     /// <summary>In id order, so that what is above is known.</summary>
     void Name(ref Node node, in Site site)

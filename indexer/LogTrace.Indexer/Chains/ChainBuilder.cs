@@ -16,13 +16,14 @@ public static class ChainBuilder
     /// <param name="traceId">Id of the trace.</param>
     /// <param name="records">Records of this trace in any order, duplicates included.</param>
     /// <param name="options">How to read them; null for the default.</param>
-    public static CallChain Build(string traceId, IReadOnlyList<IndexedRecord> records, ChainOptions? options = null)
+    /// <param name="known">What earlier chains taught; names calls that nothing in the trace names. Null for nothing.</param>
+    public static CallChain Build(string traceId, IReadOnlyList<IndexedRecord> records, ChainOptions? options = null, HopKnowledge? known = null)
     {
         ArgumentNullException.ThrowIfNull(traceId);
         ArgumentNullException.ThrowIfNull(records);
         var all = records as IndexedRecord[] ?? [.. records];
         var assembly = ChainAssembly.Rent();
-        var chain = assembly.Build(traceId, all, options ?? ChainOptions.Default);
+        var chain = assembly.Build(traceId, all, options ?? ChainOptions.Default, known);
         ChainAssembly.Return(assembly);
         return chain;
     }

@@ -6,7 +6,8 @@ namespace LogTrace.Indexer.Chains;
 /// Separates the executions that share one id: by span ids where records have them, else by caller's and callee's service, instance and
 /// process. What cannot be told apart stays together and is flagged; no record is ever dropped.
 /// </summary>
-sealed class Executions(ChainNames peers, bool trustsSpans, ParentExecutions parents, Func<ParentNode> unknownParent)
+/// <param name="number">Last number of the id, where spans are bound to their numbers (<see cref="BoundSpan"/>); else 0.</param>
+sealed class Executions(ChainNames peers, bool trustsSpans, ParentExecutions parents, Func<ParentNode> unknownParent, ulong number)
 {
     /// <summary>Resources that never write records of their own: a request.info under such a call's id belongs to another one.</summary>
     static readonly HashSet<string> Datastores =
@@ -87,7 +88,7 @@ sealed class Executions(ChainNames peers, bool trustsSpans, ParentExecutions par
             _callers = [.. _calls.Select(call => call.Record.Service)];
         }
 
-        foreach (var call in _calls) (call.Parent, call.HasClearParent) = FindParent(call.ParentSpan, call.Record.Service, call.Instance);
+        foreach (var call in _calls) (call.Parent, call.HasClearParent) = FindBound(Spans.Of(call.Record)) ?? FindParent(call.ParentSpan, call.Record.Service, call.Instance);
         TakeForks();
         _hasChoice = _calls.Count > 1 || _handlings.Count > 1;
         MatchBySpan();
@@ -221,8 +222,12 @@ sealed class Executions(ChainNames peers, bool trustsSpans, ParentExecutions par
         var handlings = GroupAlike(_handlings);
         Match(calls, handlings, isExact: true);
         Match(calls, handlings, isExact: false);
-        foreach (var group in calls) AddExecution(group.Items, [], group.First);
-        foreach (var group in handlings) AddExecution([], group.Items, null);
+        foreach (var group in calls) AddUnclear(group.Items, []);
+        foreach (var group in handlings)
+        {
+            if (!IsSilent(group.First)) AddExecution([], group.Items, null);
+            else foreach (var handling in group.Items) AddExecution([], [handling], null, isUnclear: group.Items.Count > 1);
+        }
     }
 
     /// <summary>Joins what can only belong together; whatever leaves a choice becomes one ambiguous execution.</summary>
@@ -279,10 +284,40 @@ sealed class Executions(ChainNames peers, bool trustsSpans, ParentExecutions par
 
         foreach (var (componentCalls, componentHandlings) in components)
             if (componentCalls.Count > 0)
-                AddExecution([.. componentCalls.SelectMany(group => group.Items)], [.. componentHandlings.SelectMany(group => group.Items)], componentCalls[0].First);
+                AddUnclear([.. componentCalls.SelectMany(group => group.Items)], [.. componentHandlings.SelectMany(group => group.Items)]);
         calls.RemoveAll(group => group.Component >= 0);
         handlings.RemoveAll(group => group.Component >= 0);
     }
+
+    /// <summary>
+    /// Calls and handlings of which each may belong to each. Those that agree in what they say stay together; of those that say nothing at all, which may be anybody's, each is shown
+    /// apart, with the handling that is likeliest its own.
+    /// </summary>
+    void AddUnclear(List<Item> calls, List<Item> handlings)
+    {
+        if ((calls.Count == 1 && handlings.Count <= 1) || !calls.TrueForAll(IsSilent) || !handlings.TrueForAll(IsSilent))
+        {
+            AddExecution(calls, handlings, calls[0]);
+            return;
+        }
+
+        calls.Sort(static (left, right) => ChainEntry.CompareRecords(left.Record, right.Record));
+        handlings.Sort(static (left, right) => ChainEntry.CompareRecords(left.Record, right.Record));
+        var own = new Item?[calls.Count];
+        var open = new Stack<int>();
+        for (int next = 0, i = 0; i < handlings.Count; i++)
+        {
+            // As many of both: in the order of time. Else records are lost, and a handling belongs to the last call before it.
+            while (next < calls.Count && calls[next].Record.StartMicros <= handlings[i].Record.StartMicros) open.Push(next++);
+            if (calls.Count == handlings.Count) own[i] = handlings[i];
+            else if (open.TryPop(out var call)) own[call] = handlings[i];
+            else AddExecution([], [handlings[i]], null, isUnclear: true);
+        }
+
+        for (var i = 0; i < calls.Count; i++) AddExecution([calls[i]], own[i] is { } handling ? [handling] : [], calls[i], isUnclear: true);
+    }
+
+    static bool IsSilent(Item item) => item is { Span: null, ParentSpan: null, Instance: (null, null), Record: { Service: null, Peer: null, CallerService: null, CalleeService: null } };
 
     bool CanBelongTogether(Item call, Item handling, bool isExact) =>
         (!isExact || (CalleeOf(call.Record, peers) is { } callee && callee == handling.Record.Service)) &&
@@ -324,13 +359,13 @@ sealed class Executions(ChainNames peers, bool trustsSpans, ParentExecutions par
         return groups;
     }
 
-    void AddExecution(List<Item> calls, List<Item> handlings, Item? parented, bool isSecondHandling = false)
+    void AddExecution(List<Item> calls, List<Item> handlings, Item? parented, bool isSecondHandling = false, bool isUnclear = false)
     {
-        var (parent, isClear) = parented is not null ? (parented.Parent, parented.HasClearParent) : FindParent(null, handlings[0].Record.CallerService, default);
+        var (parent, isClear) = parented is not null ? (parented.Parent, parented.HasClearParent) : FindBound(Spans.ParentOf(handlings[0].Record)) ?? FindParent(null, handlings[0].Record.CallerService, default);
         var execution = new Execution
         {
             Parent = parent,
-            IsAmbiguous = !isClear || calls.Count > 1 || handlings.Count > 1,
+            IsAmbiguous = isUnclear || !isClear || calls.Count > 1 || handlings.Count > 1,
             IsSecondHandling = isSecondHandling,
         };
         foreach (var call in calls) execution.Calls.AddRange(call.All);
@@ -352,6 +387,20 @@ sealed class Executions(ChainNames peers, bool trustsSpans, ParentExecutions par
         if (!parents.HasSeveral) return Contradicts(first, service) ? (unknownParent(), true) : (first, true);
         var (parent, isClear) = parents.Find(parentSpan, service, instance);
         return parent is null ? (unknownParent(), true) : (parent, isClear);
+    }
+
+    /// <summary>The parent's execution that the span of a call was made in; null where its span does not tell.</summary>
+    (ParentNode? Parent, bool IsClear)? FindBound(ulong span)
+    {
+        if (number == 0 || span == 0 || parents.First is null || parents.FindBound(span, number) is not { IsClear: true } found) return null;
+        return (found.Parent ?? unknownParent(), true);
+    }
+
+    /// <summary>The parent's execution that a log line was written in, if its scope's span is bound to the call that it handles; null where it does not tell.</summary>
+    (ParentNode? Parent, bool IsClear)? FindCause(IndexedRecord line)
+    {
+        if (number == 0 || !parents.HasSeveral || Spans.ParentOf(line) is not (not 0 and var call) || !BoundSpan.IsBound(Spans.Of(line), call, 0) || parents.FindCause(call) is not { IsClear: true } found) return null;
+        return (found.Parent ?? unknownParent(), true);
     }
 
     /// <summary>A database makes no calls.</summary>
@@ -405,7 +454,7 @@ sealed class Executions(ChainNames peers, bool trustsSpans, ParentExecutions par
                 continue;
             }
 
-            var (parent, isClear) = isInScope ? FindParent(null, null, default) : FindParent(span, record.Service, InstanceOf(record.Record));
+            var (parent, isClear) = isInScope ? FindParent(null, null, default) : FindCause(record) ?? FindParent(span, record.Service, InstanceOf(record.Record));
             if (!byParent.TryGetValue(parent ?? NoParent, out var place))
             {
                 if (isClear || _executions.Count == 0)

@@ -1,3 +1,5 @@
+using LogTrace.Records;
+
 namespace LogTrace.Indexer.Chains;
 
 /// <summary>What many chains say about a node of one.</summary>
@@ -11,7 +13,8 @@ public enum HopLabel
 }
 
 /// <summary>
-/// Learns from the chains that one process builds which hops (entry action, caller, target) are recorded in at least 95 % of at least 50 chains, and which are missing in as many.
+/// Learns from the chains that one process builds which hops (entry action, caller, target) are recorded in at least 95 % of at least 50 chains, and which are missing in as many;
+/// which one service writes at an address, or calls from there, in 50 chains in a row; and what each kind of request calls as its first, second, ... call.
 /// A chain is learnt from when it has not been built again for a while: one that is still coming in lacks what is on its way. Old chains count half as much every so often, so that
 /// a logger that was added or taken away is noticed. Not safe for concurrent use.
 /// </summary>
@@ -26,7 +29,9 @@ public sealed class HopKnowledge(TimeSpan settle, TimeProvider? clock = null)
 
     readonly TimeProvider _clock = clock ?? TimeProvider.System;
     readonly Dictionary<Hop, Seen> _hops = [];
-    readonly Dictionary<string, (long Since, List<(Hop Hop, bool IsRecorded)> Says)> _pending = new(StringComparer.Ordinal);
+    readonly Dictionary<ulong, Host> _hosts = [];
+    readonly Habits _habits = new();
+    readonly Dictionary<string, Pending> _pending = new(StringComparer.Ordinal);
     readonly Queue<(string TraceId, long Since)> _order = new();
 
     /// <param name="Entry">The entry's action without ids.</param>
@@ -36,6 +41,12 @@ public sealed class HopKnowledge(TimeSpan settle, TimeProvider? clock = null)
     readonly record struct Hop(string Entry, string Caller, string Target, bool IsCallee);
 
     readonly record struct Seen(int Chains, int Recorded);
+
+    /// <param name="Service">The one service of the last chains; null where the last one showed several.</param>
+    /// <param name="Chains">How many in a row.</param>
+    readonly record struct Host(string? Service, int Chains);
+
+    readonly record struct Pending(long Since, List<(Hop Hop, bool IsRecorded)> Says, List<(ulong Address, string? Service)> Hosts, HabitsShown Habits);
 
     /// <summary>The nodes of a chain that are not what they seem, by what was learnt from others; null if there are none.</summary>
     public IReadOnlyDictionary<ChainNode, HopLabel>? Label(CallChain chain)
@@ -69,9 +80,50 @@ public sealed class HopKnowledge(TimeSpan settle, TimeProvider? clock = null)
         }
 
         var now = _clock.GetTimestamp();
-        _pending[chain.TraceId] = (now, [.. says.Select(it => (it.Key, it.Value))]);
+        _pending[chain.TraceId] = new Pending(now, [.. says.Select(it => (it.Key, it.Value))], HostsOf(chain), _habits.Of(chain));
         _order.Enqueue((chain.TraceId, now));
         Settle();
+    }
+
+    /// <summary>The one service whose records are written at an address, or whose requests come from there; null where that is not known or not one.</summary>
+    /// <param name="address">See <see cref="HostAddress.KeyOf"/>.</param>
+    internal string? ServiceAt(ulong address)
+    {
+        Settle();
+        return _hosts.TryGetValue(address, out var host) && host.Chains >= Enough ? host.Service : null;
+    }
+
+    /// <summary>Names calls that nothing else names, by what was called from the same place before.</summary>
+    internal Habits Habits
+    {
+        get
+        {
+            Settle();
+            return _habits;
+        }
+    }
+
+    static List<(ulong Address, string? Service)> HostsOf(CallChain chain)
+    {
+        var hosts = new Dictionary<ulong, string?>();
+        foreach (var node in chain.Nodes)
+        {
+            if (node.IsAmbiguous) continue;
+            if (node.Caller is { } call) Note(HostAddress.KeyOf(call.Record.Utf8(RecordField.ServerIp)), call.Service);
+            if (node.Callee is not { } callee) continue;
+            Note(HostAddress.KeyOf(callee.Record.Utf8(RecordField.ServerIp)), callee.Service);
+
+            // Of a proxy this learns that several services call from there.
+            if (node.Caller is { } caller) Note(HostAddress.KeyOf(callee.Record.Utf8(RecordField.ClientIp)), caller.Service);
+        }
+
+        return [.. hosts.Select(host => (host.Key, host.Value))];
+
+        void Note(ulong address, string? service)
+        {
+            if (address == 0 || service is null) return;
+            if (!hosts.TryAdd(address, service) && hosts[address] != service) hosts[address] = null;
+        }
     }
 
     static Hop? HopOf(string entry, ChainNode node, bool isCallee)
@@ -94,7 +146,18 @@ public sealed class HopKnowledge(TimeSpan settle, TimeProvider? clock = null)
             if (!_pending.TryGetValue(oldest.TraceId, out var chain) || chain.Since != oldest.Since) continue;
             _pending.Remove(oldest.TraceId);
             foreach (var (hop, isRecorded) in chain.Says) Count(hop, isRecorded);
+            foreach (var (address, service) in chain.Hosts) Meet(address, service);
+            _habits.Count(chain.Habits);
         }
+    }
+
+    void Meet(ulong address, string? service)
+    {
+        if (_hosts.Count >= MaxHops && !_hosts.ContainsKey(address)) _hosts.Clear();
+        var host = _hosts.GetValueOrDefault(address);
+
+        // An address that another service got is that one's as soon as enough chains show it.
+        _hosts[address] = service is not null && host.Service == service ? host with { Chains = Math.Min(host.Chains + 1, Enough) } : new Host(service, 1);
     }
 
     void Count(Hop hop, bool isRecorded)

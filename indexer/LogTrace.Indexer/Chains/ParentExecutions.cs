@@ -1,3 +1,6 @@
+using System.Buffers.Text;
+using LogTrace.Records;
+
 namespace LogTrace.Indexer.Chains;
 
 /// <summary>One execution of an id, as a parent of the records below it.</summary>
@@ -11,6 +14,36 @@ sealed class ParentNode
     public IndexedRecord? Caller { get; init; }
     public required ArraySegment<IndexedRecord> CalleeRecords { get; init; }
     public IndexedRecord? Callee => CalleeRecords.Count == 0 ? null : CalleeRecords[0];
+}
+
+/// <summary>Span ids of records as the numbers they are, for what <see cref="BoundSpan"/> can tell of them.</summary>
+static class Spans
+{
+    /// <summary>0 where the record has none, or one that is not 16 hex digits.</summary>
+    public static ulong Of(IndexedRecord record, RecordField field = RecordField.SpanId)
+    {
+        var text = record.Record.Utf8(field);
+        return text.Length == 16 && Utf8Parser.TryParse(text, out ulong span, out var read, 'x') && read == 16 ? span : 0;
+    }
+
+    public static ulong ParentOf(IndexedRecord record) => Of(record, RecordField.ParentSpanId);
+
+    /// <summary>What the spans of calls are bound to that were made in an execution; 0 where none of its records tells.</summary>
+    public static ulong CauseOfCalls(IndexedRecord? caller, IndexedRecord? callee)
+    {
+        if (callee is null) return caller is null ? 0 : Of(caller);
+        return callee.Kind != RecordKind.Internal && ParentOf(callee) is not 0 and var call ? call : Of(callee);
+    }
+
+    /// <summary>A record of handling whose span is bound to what its own record says caused it.</summary>
+    public static bool ShowsBond(IndexedRecord handling)
+    {
+        var number = handling.Kind == RecordKind.Internal && handling.Record.RpcId is { } id && id.TryGetParent(out var branch) ? NumberOf(branch.Text) : 0;
+        return BoundSpan.IsBound(Of(handling), ParentOf(handling), number);
+    }
+
+    /// <summary>The last number of an id.</summary>
+    public static ulong NumberOf(ReadOnlySpan<char> id) => ulong.Parse(id[(id.LastIndexOf('.') + 1)..], System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture);
 }
 
 /// <summary>
@@ -56,6 +89,34 @@ sealed class ParentExecutions
         if (known.Count > 1 && instance != default && candidates.FindInstance(name, instance) is { Count: > 0 } here) known = here;
         return (known.First, known.Count == 1 && !isOpen);
     }
+
+    /// <summary>
+    /// The execution that a span was made in with this number, as far as that can be told: null and false where it cannot, null and true where it was none of them.
+    /// </summary>
+    public (ParentNode? Parent, bool IsClear) FindBound(ulong span, ulong number) => FindOne(cause => BoundSpan.IsBound(span, cause, number));
+
+    /// <summary>The execution in which calls are bound to this span, likewise.</summary>
+    public (ParentNode? Parent, bool IsClear) FindCause(ulong span) => FindOne(cause => cause == span);
+
+    (ParentNode? Parent, bool IsClear) FindOne(Func<ulong, bool> isIt)
+    {
+        if (_nodes.Count > MaxBound) return default;
+        ParentNode? parent = null;
+        foreach (var node in _nodes)
+        {
+            if (node.IsUnknownExecution) continue;
+            var cause = Spans.CauseOfCalls(node.Caller, node.Callee);
+            if (cause == 0) return default;
+            if (!isIt(cause)) continue;
+            if (parent is not null) return default;
+            parent = node;
+        }
+
+        return (parent, true);
+    }
+
+    /// <summary>More executions of one id come only from broken input.</summary>
+    const int MaxBound = 64;
 
     void Fill()
     {

@@ -1,5 +1,6 @@
 using LogTrace.Indexer;
 using LogTrace.Indexer.Chains;
+using LogTrace.Records;
 using static LogTrace.Tests.Indexer.ChainSample;
 
 namespace LogTrace.Tests.Indexer;
@@ -481,5 +482,165 @@ public sealed class ChainBuilderTests
         rows[1].GetProperty("logs").GetArrayLength().Should().Be(ChainDocuments.MaxLogs);
         rows[1].GetProperty("logs")[0].GetRawText().Should().Be("""{"at_us":2000000,"name":"log.info"}""");
         rows[2].TryGetProperty("logs", out _).Should().BeFalse("the chain's share is used up");
+    }
+
+    // ---- what span ids tell that are bound to their cause ----
+
+    static readonly ulong s_top = BoundSpan.Make(0, 0, 1);
+
+    static string Hex(ulong span) => span.ToString("x16", System.Globalization.CultureInfo.InvariantCulture);
+
+    /// <code>
+    /// 1 gateway
+    /// |- 1.2 > orders
+    /// `- 1.2 ?               both its records are missing: orders never made the call that stock was called by
+    ///    `- 1.2.2 > stock
+    /// </code>
+    [Fact]
+    public void Request_whose_span_was_not_made_in_the_scope_above_shows_that_the_id_was_used_once_more()
+    {
+        var (orders, other) = (BoundSpan.Make(s_top, 2, 11), BoundSpan.Make(s_top, 2, 12));
+        var (handling, stranger) = (BoundSpan.Make(orders, 0, 13), BoundSpan.Make(other, 2, 14));
+        IndexedRecord[] records =
+        [
+            Request("1.1", "gateway", Hex(s_top)), Call("1.2", "gateway", "orders", span: Hex(orders), parentSpan: Hex(s_top)), Request("1.2.1", "orders", Hex(handling), Hex(orders)),
+            Request("1.2.2.1", "stock", Hex(BoundSpan.Make(stranger, 0, 15)), Hex(stranger)),
+        ];
+        var chain = Build(records);
+
+        chain.Draw().Should().Equal("1 >gateway [s]", "1.2 gateway>orders [c s]", "1.2#1 gateway> ambiguous", "1.2.2 under 1.2#1 >stock [s] callee-only");
+        chain.Resolved.Should().BeFalse();
+        chain.ShouldBeSound(records);
+    }
+
+    [Fact]
+    public void Request_whose_span_was_made_in_the_scope_above_is_just_one_whose_call_is_lost()
+    {
+        var orders = BoundSpan.Make(s_top, 2, 11);
+        var stock = BoundSpan.Make(orders, 2, 14);
+
+        var chain = Build(
+            Request("1.1", "gateway", Hex(s_top)), Call("1.2", "gateway", "orders", span: Hex(orders), parentSpan: Hex(s_top)), Request("1.2.1", "orders", Hex(BoundSpan.Make(orders, 0, 13)), Hex(orders)),
+            Request("1.2.2.1", "stock", Hex(BoundSpan.Make(stock, 0, 15)), Hex(stock)));
+
+        chain.Draw().Should().Equal("1 >gateway [s]", "1.2 gateway>orders [c s]", "1.2.2 orders>stock [s] callee-only");
+        chain.Resolved.Should().BeTrue();
+    }
+
+    [Fact]
+    public void Request_whose_call_is_lost_stands_under_the_execution_that_its_span_was_made_in()
+    {
+        var (first, second) = (BoundSpan.Make(s_top, 2, 11), BoundSpan.Make(s_top, 2, 12));
+        var stock = BoundSpan.Make(second, 2, 14);
+        IndexedRecord[] records =
+        [
+            Request("1.1", "gateway", Hex(s_top)),
+            Call("1.2", "gateway", "orders", span: Hex(first), parentSpan: Hex(s_top), at: 1_000), Request("1.2.1", "orders", Hex(BoundSpan.Make(first, 0, 13)), Hex(first), at: 1_100),
+            Call("1.2", "gateway", "orders", span: Hex(second), parentSpan: Hex(s_top), at: 2_000), Request("1.2.1", "orders", Hex(BoundSpan.Make(second, 0, 14)), Hex(second), at: 2_100),
+            Request("1.2.2.1", "stock", Hex(BoundSpan.Make(stock, 0, 15)), Hex(stock)),
+        ];
+        var chain = Build(records);
+
+        chain.Draw().Should().Equal("1 >gateway [s]", "1.2 gateway>orders [c s]", "1.2#1 gateway>orders [c s]", "1.2.2 under 1.2#1 orders>stock [s] callee-only");
+        chain.Resolved.Should().BeTrue();
+        chain.ShouldBeSound(records);
+    }
+
+    [Fact]
+    public void Log_line_of_another_scope_than_the_call_s_shows_that_the_id_was_used_once_more()
+    {
+        var (orders, other) = (BoundSpan.Make(s_top, 2, 11), BoundSpan.Make(s_top, 2, 12));
+        var line = Record("log.info", "1.2.2", "orders", span: Hex(BoundSpan.Make(other, 0, 13)), parentSpan: Hex(other));
+
+        Build(Request("1.1", "gateway", Hex(s_top)), Call("1.2", "gateway", "orders", span: Hex(orders), parentSpan: Hex(s_top)), line)
+            .Draw().Should().Equal("1 >gateway [s]", "1.2 gateway>orders [c]", "gap 1.2.1", "1.2#1 gateway>orders ambiguous", "1.2.2 under 1.2#1 orders> [e1]");
+    }
+
+    [Fact]
+    public void Spans_that_somebody_else_made_are_not_asked_for_what_they_are_bound_to()
+    {
+        var chain = Build(
+            Request("1.1", "gateway", "1000000000000001"), Call("1.2", "gateway", "orders", span: "1000000000000002", parentSpan: "1000000000000001"),
+            Request("1.2.1", "orders", "1000000000000003", "1000000000000002"), Request("1.2.2.1", "stock", "1000000000000005", "1000000000000004"));
+
+        chain.Draw().Should().Equal("1 >gateway [s]", "1.2 gateway>orders [c s]", "1.2.2 orders>stock [s] callee-only");
+        chain.Resolved.Should().BeTrue();
+    }
+
+    [Fact]
+    public void Request_under_the_id_of_a_database_call_with_another_span_is_another_call_in_a_trace_of_two_pairs_too() =>
+        Build(Request("1.1", "gateway", "e0"), Call("1.2", "gateway", "db", "mysql.request", "d1", "e0"), Request("1.2.1", "orders", "e1", "c9"))
+            .Draw().Should().Equal("1 >gateway [s]", "1.2 gateway>db [c]", "1.2#1 gateway>orders [s] callee-only");
+
+    [Fact]
+    public void What_a_service_calls_is_doubtful_under_a_call_to_another_one()
+    {
+        var chain = Build(
+            Request("1.1", "gateway", "e0"), Call("1.2", "gateway", "orders", span: "c1", parentSpan: "e0"), Call("1.3", "gateway", "stock", span: "c2", parentSpan: "e0"),
+            Request("1.3.1", "stock", "e2", "c2"), Call("1.4", "gateway", "orders", span: "c3", parentSpan: "e0"), Request("1.4.1", "orders", "e4", "c3"), Call("1.2.2", "stock", "db", "mysql.request", "d1", "e9"));
+
+        chain.Draw().Should().Contain("1.2.2 stock>db [c] ambiguous");
+        chain.AmbiguousCount.Should().Be(1);
+    }
+
+    [Fact]
+    public void Executions_that_tell_nothing_of_themselves_are_shown_apart_and_flagged()
+    {
+        IndexedRecord[] records =
+        [
+            Record("request.info", "1.1"), Record("http.get", "1.2", at: 1_000), Record("http.get", "1.2", at: 2_000), Record("request.info", "1.2.1", at: 1_100), Record("request.info", "1.2.1", at: 2_100),
+        ];
+        var chain = Build(records);
+
+        chain.Draw().Should().Equal("1 > [s]", "1.2 >http [c s] ambiguous", "1.2#1 >http [c s] ambiguous");
+        chain.Nodes.Skip(1).Select(node => node.Callee!.StartMicros - node.Caller!.StartMicros).Should().Equal([100, 100], "time says most likely which is whose");
+        chain.AmbiguousCount.Should().Be(1);
+        chain.ShouldBeSound(records);
+    }
+
+    [Fact]
+    public void Handling_of_one_of_several_silent_calls_belongs_to_the_last_call_before_it()
+    {
+        var chain = Build(Record("request.info", "1.1"), Record("http.get", "1.2", at: 1_000), Record("http.get", "1.2", at: 2_000), Record("http.get", "1.2", at: 3_000), Record("request.info", "1.2.1", at: 2_100));
+
+        chain.Draw().Should().Equal("1 > [s]", "1.2 >http [c] ambiguous", "1.2#1 >http [c s] ambiguous", "1.2#2 >http [c] ambiguous");
+    }
+
+    // ---- ids that somebody cut ----
+
+    /// <summary>A trace of calls one below the other, ids cut at <paramref name="limit"/>.</summary>
+    static IndexedRecord[] Deep(int depth, int limit)
+    {
+        var records = new List<IndexedRecord> { Request("1.1", "s0") };
+        for (var (id, level) = ("1.2", 1); level <= depth; (id, level) = (id + ".2", level + 1))
+        {
+            records.Add(Call(Cut(id), $"s{level - 1}", $"s{level}"));
+            records.Add(Request(Cut(id + ".1"), $"s{level}"));
+        }
+
+        return [.. records];
+
+        string Cut(string id) => id.Length <= limit ? id : id[..limit];
+    }
+
+    [Fact]
+    public void Ids_as_long_as_the_limit_that_somebody_cut_them_at_are_flagged()
+    {
+        var records = Deep(40, limit: 65);
+        var chain = Build(records);
+
+        chain.Nodes.SelectMany(node => node.Records, (node, record) => (node.IsAmbiguous, record.Record.RpcId!.Value.Text.Length)).Should().OnlyContain(it => it.IsAmbiguous == (it.Length == 65) || (it.Length == 63 && it.IsAmbiguous));
+        chain.Resolved.Should().BeFalse();
+        chain.ShouldBeSound(records);
+    }
+
+    [Fact]
+    public void Deep_ids_that_nobody_cut_are_doubted_at_one_length_only()
+    {
+        Build(Deep(25, limit: 1_024)).Resolved.Should().BeTrue("nothing is as long as the shortest limit");
+
+        var chain = Build(Deep(40, limit: 1_024));
+        chain.Nodes.Where(node => node.IsAmbiguous).SelectMany(node => node.Records).Select(record => record.Record.RpcId!.Value.Text.Length).Distinct().Should().HaveCountLessThanOrEqualTo(3, "the length that may be a limit, and the other side of those calls");
+        chain.Nodes.Count(node => node.Depth > 35 && !node.IsAmbiguous).Should().BePositive();
     }
 }

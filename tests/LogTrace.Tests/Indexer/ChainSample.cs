@@ -59,6 +59,12 @@ static class ChainSample
     public static IndexedRecord Request(string id, string service, string? span = null, string? parentSpan = null, long at = 1_000_000, string? ip = null, string? pid = null) =>
         Record("request.info", id, service, at, span: span, parentSpan: parentSpan, ip: ip, pid: pid);
 
+    public static IndexedRecord From(this IndexedRecord request, string client)
+    {
+        request.Record.Set(RecordField.ClientIp, client);
+        return request;
+    }
+
     public static IndexedRecord Fork(string id, string service) => Record("fork.info", id, service);
 
     public static IndexedRecord Log(string id, string service, string? span = null, long at = 1_000_000) => Record("log.info", id, service, at, span: span);

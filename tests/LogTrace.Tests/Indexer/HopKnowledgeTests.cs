@@ -14,11 +14,11 @@ public sealed class HopKnowledgeTests
     int _traces;
 
     // gateway calls stock, which calls nobody; without its record nothing in the ids shows that it was ever called.
-    static readonly string[] Whole = ["1.1 request.info gateway", "1.2 http.get gateway http://stock/items/7", "1.2.1 request.info stock", "1.3 mysql.request gateway select 1"];
-    static readonly string[] LeafLost = ["1.1 request.info gateway", "1.2 http.get gateway http://stock/items/9", "1.3 mysql.request gateway select 1"];
+    static readonly string[] Whole = ["1.1 request.info gateway", "1.2 http.get gateway http://stock/items/7", "1.2.1 request.info stock", "1.3 mysql.request gateway select"];
+    static readonly string[] LeafLost = ["1.1 request.info gateway", "1.2 http.get gateway http://stock/items/9", "1.3 mysql.request gateway select"];
 
     // A proxy without a logger between gateway and stock: 1.2 is nobody's.
-    static readonly string[] Proxied = ["1.1 request.info gateway", "1.2.1.1 request.info stock", "1.2.1 http.get proxy http://stock/items/7", "1.3 mysql.request gateway select 1"];
+    static readonly string[] Proxied = ["1.1 request.info gateway", "1.2.1.1 request.info stock", "1.2.1 http.get proxy http://stock/items/7", "1.3 mysql.request gateway select"];
 
     [Fact]
     public void Call_whose_callee_nearly_every_chain_has_is_likely_loss()
@@ -103,9 +103,94 @@ public sealed class HopKnowledgeTests
         hops.Label(Build("x", LeafLost)).Should().ContainSingle().Which.Value.Should().Be(HopLabel.CalleeMissing);
     }
 
-    void Learn(int chains, string[] lines)
+    // ---- names of calls without records ----
+
+    // gateway calls orders, orders calls stock: a line's fifth and sixth words are the address it was written at, and where its request came from.
+    static readonly string[] Shop =
+    [
+        "1.1 request.info gateway - 10.0.0.1", "1.2 http.get gateway - 10.0.0.1", "1.2.1 request.info orders - 10.0.0.2 10.0.0.1", "1.2.2 http.get orders - 10.0.0.2",
+        "1.2.2.1 request.info stock - 10.0.0.3 ::ffff:10.0.0.2",
+    ];
+
+    static string[] Without(string[] lines, params string[] ids) => [.. lines.Where(line => !ids.Contains(line.Split(' ')[0]))];
+
+    [Fact]
+    public void Lost_call_is_named_by_where_the_request_below_it_came_from()
     {
-        for (var i = 0; i < chains; i++) _hops.Learn(Build($"t-{_traces++}", lines));
+        var lines = Without(Shop, "1.2", "1.2.1", "1.2.2");
+
+        Named(Build("x", lines)).Should().Be("1.2 -", "nobody at that address has a record in the trace");
+        Named(Build("x", [.. lines, "1.3 mysql.request orders select 10.0.0.2:8080"])).Should().Be("1.2 orders");
+    }
+
+    [Fact]
+    public void Address_of_several_services_names_none()
+    {
+        string[] lines = [.. Without(Shop, "1.2", "1.2.1", "1.2.2"), "1.3 mysql.request orders select 10.0.0.2"];
+
+        Named(Build("x", [.. lines, "1.4 mysql.request billing select 10.0.0.2"])).Should().Be("1.2 -", "two live there");
+        Named(Build("x", [.. lines, "1.4 http.get gateway - 10.0.0.1", "1.4.1 request.info billing - 10.0.0.4 10.0.0.2"])).Should().Be("1.2 -", "gateway calls from there too, as through a proxy");
+    }
+
+    [Fact]
+    public void Loopback_is_nobody_s_address() =>
+        Named(Build("x", ["1.1 request.info gateway - 127.0.0.1", "1.2.2.1 request.info stock - 127.0.0.1 127.0.0.1"])).Should().Be("1.2 -");
+
+    [Fact]
+    public void Lost_call_is_named_by_who_was_at_the_address_in_fifty_earlier_chains()
+    {
+        var lines = Without(Shop, "1.2", "1.2.1", "1.2.2");
+        Learn(49, Without(Shop, "1.1"), "GET /other");
+        Named(Build("x", lines, known: _hops)).Should().Be("1.2 -");
+        Learn(1, Without(Shop, "1.1"), "GET /other");
+        Named(Build("x", lines, known: _hops)).Should().Be("1.2 orders");
+
+        Learn(50, [.. Without(Shop, "1.1").Select(line => line.Replace("orders", "billing", StringComparison.Ordinal))], "GET /other");
+        Named(Build("x", lines, known: _hops)).Should().Be("1.2 billing", "the address is another service's now");
+    }
+
+    [Fact]
+    public void Lost_calls_are_named_by_what_such_requests_call()
+    {
+        string[] lines = ["1.1 request.info gateway", "1.2 http.get gateway", "1.2.1 request.info orders", "1.2.2 http.get orders", "1.2.2.1 request.info stock", "1.2.2.2 http.get stock", "1.2.2.2.1 request.info price"];
+        var left = Without(lines, "1.2", "1.2.1", "1.2.2", "1.2.2.1", "1.2.2.2");
+        Learn(49, lines);
+        Named(Build("x", left, known: _hops)).Should().Be("1.2 - 1.2.2 -");
+        Learn(1, lines);
+        Named(Build("x", left, known: _hops)).Should().Be("1.2 orders 1.2.2 stock");
+
+        var document = ChainDocuments.From(Build("x", left, known: _hops));
+        document.Calls.Select(call => $"{call.RpcId} {call.Caller}>{call.Callee} {call.LossState}").Should().Contain(["1.2 gateway>orders placeholder", "1.2.2 orders>stock placeholder", "1.2.2.2 stock>price callee_only"]);
+    }
+
+    [Fact]
+    public void Lost_call_from_where_different_ones_are_made_gets_no_name()
+    {
+        string[] lines = ["1.1 request.info gateway", "1.2 http.get gateway", "1.2.1 request.info orders", "1.2.2 http.get orders", "1.2.2.1 request.info stock"];
+        for (var i = 0; i < 50; i++)
+        {
+            Learn(1, lines);
+            Learn(1, [.. lines.Select(line => line.Replace("orders", "billing", StringComparison.Ordinal))]);
+        }
+
+        Named(Build("x", Without(lines, "1.2", "1.2.1", "1.2.2"), known: _hops)).Should().Be("1.2 -");
+        Named(Build("x", Without(lines, "1.2", "1.2.1"), known: _hops)).Should().Be("1.2 orders", "what it calls tells");
+    }
+
+    [Fact]
+    public void Hop_that_no_chain_has_gets_no_name_from_those_that_call_alike()
+    {
+        Learn(60, Shop);
+        Learn(60, ["1.1 request.info gateway", "1.3.1.1 request.info stock"]);
+
+        Named(Build("x", ["1.1 request.info gateway", "1.3.1.1 request.info stock"], known: _hops)).Should().Be("1.3 -");
+    }
+
+    static string Named(CallChain chain) => string.Join(' ', chain.Nodes.Where(node => node.IsPlaceholder).Select(node => $"{node} {node.CalleeService ?? "-"}"));
+
+    void Learn(int chains, string[] lines, string entry = "GET /cart")
+    {
+        for (var i = 0; i < chains; i++) _hops.Learn(Build($"t-{_traces++}", lines, entry));
     }
 
     LogTrace.Indexer.Store.ChainDocument Document(string[] lines, string entry = "GET /cart")
@@ -116,8 +201,8 @@ public sealed class HopKnowledgeTests
 
     static List<JsonElement> Rows(LogTrace.Indexer.Store.ChainDocument document) => [.. JsonDocument.Parse(document.RowsJson).RootElement.EnumerateArray()];
 
-    static CallChain Build(string traceId, string[] lines, string entry = "GET /cart") =>
-        ChainBuilder.Build(traceId, [.. lines.Select((line, i) => Record(traceId, line.Split(' ', 4), entry, i))], ChainOptions.Default);
+    static CallChain Build(string traceId, string[] lines, string entry = "GET /cart", HopKnowledge? known = null) =>
+        ChainBuilder.Build(traceId, [.. lines.Select((line, i) => Record(traceId, line.Split(' '), entry, i))], ChainOptions.Default, known);
 
     static IndexedRecord Record(string traceId, string[] parts, string entry, int offset)
     {
@@ -128,8 +213,10 @@ public sealed class HopKnowledgeTests
             ["rpc_id"] = parts[0],
             ["timestamp"] = 1_763_892_000,
             ["service"] = parts[2],
-            ["action"] = parts.Length > 3 ? parts[3] : parts[0] == "1.1" ? entry : "GET /items/7",
+            ["action"] = parts.Length > 3 && parts[3] != "-" ? parts[3] : parts[0] == "1.1" ? entry : "GET /items/7",
             ["duration"] = 0.01,
+            ["server_ip"] = parts.Length > 4 ? parts[4] : null,
+            ["client_ip"] = parts.Length > 5 ? parts[5] : null,
         }));
         RecordCodec.TryRead(bytes, out var record, out var reason).Should().BeTrue(reason);
         return RecordDeriver.Derive(record, XxHash128.HashToUInt128(bytes), XxHash128.HashToUInt128(bytes), "app.log", offset, 1);
