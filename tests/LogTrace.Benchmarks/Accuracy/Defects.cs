@@ -53,17 +53,33 @@ static class Defects
         foreach (var child in call.Children) Rename(child, $"{id}.{child.Number}");
     }
 
+    /// <summary>D4: ids are cut at 64 characters or a few more. One that ends in a dot then is none, and its line is set aside.</summary>
+    public static List<TrueRecord> CutIds(IReadOnlyList<TrueRecord> records, Random random)
+    {
+        var limit = 64 + random.Next(8);
+        var left = new List<TrueRecord>();
+        foreach (var record in records)
+        {
+            var id = record.Record.Record.RpcId!.Value.Text;
+            if (id.Length <= limit) left.Add(record);
+            else if (RpcId.TryParse(id[..limit], out var cut)) left.Add(record with { Record = Copy(record.Record, record.Record.StartMicros, cut: cut) });
+        }
+
+        return left;
+    }
+
     /// <summary>D6: of a tenth of the records the service is not known, of a tenth of those it is another one's.</summary>
     public static List<TrueRecord> LoseNames(IReadOnlyList<TrueRecord> records, Random random) =>
         [.. records.Select(record => random.Next(10) != 0 ? record : record with { Record = Copy(record.Record, record.Record.StartMicros, random.Next(10) == 0 ? "s0" : null, renamed: true) })];
 
-    static IndexedRecord Copy(IndexedRecord from, long start, string? service = null, bool renamed = false)
+    static IndexedRecord Copy(IndexedRecord from, long start, string? service = null, bool renamed = false, RpcId? cut = null)
     {
         var record = new TraceRecord
         {
             Name = from.Record.Name,
             TraceId = from.Record.TraceId,
-            RpcId = from.Record.RpcId,
+            RpcId = cut ?? from.Record.RpcId,
+            Action = from.Record.Action,
             Service = renamed ? service : from.Record.Service,
             ServerIp = from.Record.ServerIp,
             Pid = from.Record.Pid,
@@ -72,10 +88,12 @@ static class Defects
             TimestampMicros = start + (from.Record.DurationMicros ?? 0),
             DurationMicros = from.Record.DurationMicros,
         };
+        record.Set(RecordField.ClientIp, from.Record.Text(RecordField.ClientIp));
         return new IndexedRecord
         {
             Record = record,
             Kind = from.Kind,
+            ActionKey = from.ActionKey,
             Service = renamed ? service : from.Service,
             ServiceIsCertain = renamed ? service is not null : from.ServiceIsCertain,
             Peer = from.Peer,

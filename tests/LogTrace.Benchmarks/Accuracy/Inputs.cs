@@ -1,5 +1,7 @@
 using System.Globalization;
 using System.IO.Compression;
+using System.IO.Hashing;
+using System.Text;
 using System.Text.Json;
 using LogTrace.Indexer.Chains;
 using LogTrace.Records;
@@ -12,29 +14,36 @@ static class Inputs
     const int Services = 12;
     const int InstancesEach = 3;
 
+    /// <summary>How deep made traces get.</summary>
+    public const int UsualDepth = 13;
+
+
     /// <summary>G1: traces as LogTrace's logger writes them: requests, resources, branches and log lines, up to fourteen levels deep.</summary>
     /// <param name="defect">Spoils the ids before records are written.</param>
-    public static List<TrueTrace> Generate(int traces, int seed, Telling? telling = null, Action<IReadOnlyList<TrueCall>, Random>? defect = null)
+    /// <param name="deepest">Greatest depth of a call.</param>
+    public static List<TrueTrace> Generate(int traces, int seed, Telling? telling = null, Action<IReadOnlyList<TrueCall>, Random>? defect = null, int deepest = UsualDepth)
     {
         var random = new Random(seed);
-        return [.. Enumerable.Range(0, traces).Select(_ => Trace(random, telling ?? new Telling(), defect))];
+        return [.. Enumerable.Range(0, traces).Select(_ => Trace(random, telling ?? new Telling(), defect, deepest))];
     }
 
-    static TrueTrace Trace(Random random, Telling telling, Action<IReadOnlyList<TrueCall>, Random>? defect)
+    static TrueTrace Trace(Random random, Telling telling, Action<IReadOnlyList<TrueCall>, Random>? defect, int deepest)
     {
-        var calls = new List<TrueCall> { new(null, 1, "", Service(random)) { Instance = random.Next(InstancesEach), StartMicros = random.NextInt64(60_000_000) } };
+        var entry = Code.Entry(random);
+        var calls = new List<TrueCall> { new(null, 1, "", Code.ServiceOf(entry)) { Action = entry, Instance = random.Next(InstancesEach), StartMicros = random.NextInt64(60_000_000) } };
         var used = new Dictionary<TrueCall, int>();
-        var size = 5 + random.Next(random.Next(4) == 0 ? 150 : 40);
+        var isDeep = deepest > UsualDepth;
+        var size = isDeep ? deepest + random.Next(deepest) : 5 + random.Next(random.Next(4) == 0 ? 150 : 40);
         while (calls.Count < size)
         {
             // Often the newest, so that chains get deep; else any, so that they get wide.
-            var parent = random.Next(2) == 0 ? calls[^1] : calls[random.Next(calls.Count)];
-            if (parent.Callee is null || parent.Depth >= 13) continue;
+            var parent = random.Next(isDeep ? 10 : 2) == 1 ? calls[random.Next(calls.Count)] : isDeep ? calls.FindLast(call => call.Callee is not null)! : calls[^1];
+            if (parent.Callee is null || parent.Depth >= deepest) continue;
             // The scope's own record has number 1.
             var number = used[parent] = used.GetValueOrDefault(parent, 1) + 1;
-            var isFork = random.Next(12) == 0;
-            var callee = isFork ? parent.Callee : random.Next(3) == 0 ? null : Service(random);
-            var child = parent.Add(number, parent.Callee, callee);
+            var (action, isFork) = Code.Calls(parent.Action, number, random);
+            var child = parent.Add(number, parent.Callee, isFork ? parent.Callee : action is null ? null : Code.ServiceOf(action));
+            child.Action = action ?? "";
             child.IsFork = isFork;
             child.Instance = random.Next(InstancesEach);
             child.StartMicros = parent.StartMicros + (1_000 * number) + random.Next(1_000);
@@ -43,6 +52,35 @@ static class Inputs
 
         defect?.Invoke(calls, random);
         return Written(calls, ChainReading.Pairs, telling, random, events: true);
+    }
+
+    /// <summary>
+    /// What services do: every kind of request makes its own calls, in its own order, in every trace. Now and then it is another call: code has conditions.
+    /// </summary>
+    static class Code
+    {
+        const int RequestsEach = 4;
+        const int EntryServices = 2;
+
+        /// <summary>Of a hundred calls, so many are not the usual one with that number.</summary>
+        const int Unusual = 3;
+
+        /// <summary>From outside only the first services are called.</summary>
+        public static string Entry(Random random) => Request(random, EntryServices);
+
+        static string Request(Random random, int services) => string.Create(CultureInfo.InvariantCulture, $"s{random.Next(services)}/r{random.Next(RequestsEach)}");
+
+        public static string ServiceOf(string action) => action[..action.IndexOf('/')];
+
+        /// <summary>What a request calls with one number: another request, a branch, or a resource (null), each with a name of its own.</summary>
+        public static (string? Action, bool IsFork) Calls(string action, int number, Random random)
+        {
+            if (random.Next(100) < Unusual) return Choose(action, number, random);
+            return Choose(action, number, new Random((int)XxHash32.HashToUInt32(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{action} {number}")))));
+        }
+
+        static (string? Action, bool IsFork) Choose(string action, int number, Random random) =>
+            random.Next(12) == 0 ? (string.Create(CultureInfo.InvariantCulture, $"{action}-{number}"), true) : (random.Next(3) == 0 ? null : Request(random, Services), false);
     }
 
     /// <summary>G2: the ids of the 2021 sample of Alibaba's traces, closed under ancestors; both sides under one id. Null when the file is not there.</summary>

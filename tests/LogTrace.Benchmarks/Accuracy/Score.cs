@@ -15,6 +15,8 @@ struct Share
         if (isRight) Right++;
     }
 
+    public void Add(Share other) => (Right, All) = (Right + other.Right, All + other.All);
+
     public readonly bool IsWhole => Right == All;
 
     public override readonly string ToString() => All == 0 ? "-" : (Math.Floor(10_000.0 * Right / All) / 100).ToString("0.00", CultureInfo.InvariantCulture);
@@ -25,7 +27,7 @@ struct Share
 /// </summary>
 sealed class Score
 {
-    public Share Depth, Anchor, OrphanAnchor, Gap, EdgePrecision, EdgeRecall, AncestorPrecision, AncestorRecall, Order, Visible, Exact, Name;
+    public Share Depth, Anchor, OrphanAnchor, Gap, EdgePrecision, EdgeRecall, AncestorPrecision, AncestorRecall, Order, Visible, Exact, Name, WrongName;
 
     /// <summary>Records whose anchor or company is wrong; those of them that nothing flags; records that are flagged.</summary>
     public Share Placed, WrongAndUnflagged, Flagged;
@@ -57,7 +59,7 @@ sealed class Score
             var isShown = nodeOf.TryGetValue(record, out var node);
             var anchor = AnchorOf(record.Call, left);
             var isDeepRight = isShown && node!.Depth == record.Call.Depth;
-            var isAnchored = isShown && Shows(node!.Anchor, anchor);
+            var isAnchored = isShown && Shows(IsOfNoCall(node!.Anchor, record.Call, left) ? node.Anchor!.Anchor : node.Anchor, anchor);
             Visible.Count(isShown);
             Depth.Count(isDeepRight);
             Anchor.Count(isAnchored);
@@ -92,6 +94,18 @@ sealed class Score
         return false;
     }
 
+    /// <summary>
+    /// Only log lines of the calling side: they stand under the number that their scope gave out last. Where it gave that out twice and of one call all is lost, they are
+    /// no more of the other than of this one.
+    /// </summary>
+    static bool IsOfNoCall(ShownNode? anchor, TrueCall call, HashSet<TrueCall> left)
+    {
+        if (anchor is null || !anchor.Records.All(record => IsEvent(record) && record.IsCaller)) return false;
+        for (var above = call.Parent; above is not null && !left.Contains(above); above = above.Parent)
+            if (anchor.Records.All(record => record.Call != above && record.Call.Id == above.Id)) return true;
+        return false;
+    }
+
     static bool IsEvent(TrueRecord record) => record.Record.Kind == RecordKind.Event;
 
     static TrueCall? AnchorOf(TrueCall call, HashSet<TrueCall> left)
@@ -101,7 +115,9 @@ sealed class Score
         return above;
     }
 
-    static bool Shows(ShownNode? node, TrueCall? call) => call is null ? node is null : node is not null && node.Records.Any(record => record.Call == call);
+    /// <summary>A node that holds several calls shows none of them: what stands below it may be of any.</summary>
+    static bool Shows(ShownNode? node, TrueCall? call) =>
+        call is null ? node is null : node is not null && node.Records.Any(record => record.Call == call) && node.Records.All(record => record.Call == call || IsEvent(record));
 
     static int Between(ShownNode node)
     {
@@ -182,7 +198,9 @@ sealed class Score
             if (!isLost) continue;
             AsPlaceholder++;
             // What the top was, and a resource, has no name to find.
-            if (call!.Callee is not null) Name.Count(node.CalleeService == call.Callee);
+            if (call!.Callee is null) continue;
+            Name.Count(node.CalleeService == call.Callee);
+            WrongName.Count(node.CalleeService is not null && node.CalleeService != call.Callee);
         }
 
         var answered = survivors.Where(record => !record.IsCaller).Select(record => record.Call.Id).ToHashSet();

@@ -32,7 +32,10 @@ sealed record ShownTrace(IReadOnlyList<ShownNode> Nodes, CallChain? Chain = null
 sealed record Rebuilder(string Name, Func<TrueTrace, IReadOnlyList<TrueRecord>, ShownTrace> Show)
 {
     /// <summary>LogTrace's chain builder.</summary>
-    public static Rebuilder LogTrace { get; } = new("LogTrace", BuildChain);
+    public static Rebuilder LogTrace { get; } = new("LogTrace", static (trace, survivors) => BuildChain(trace, survivors, null));
+
+    /// <summary>The same in an indexer that has learnt from other traces before.</summary>
+    public static Rebuilder After(HopKnowledge known) => new("LogTrace", (trace, survivors) => BuildChain(trace, survivors, known));
 
     /// <summary>
     /// What other systems do with spans that know their parent's id and nothing else, by the rules that their source code shows; not the products themselves.
@@ -53,11 +56,11 @@ sealed record Rebuilder(string Name, Func<TrueTrace, IReadOnlyList<TrueRecord>, 
     /// </summary>
     public static Rebuilder ByNames { get; } = new("um = dm", (_, survivors) => Match(survivors));
 
-    static ShownTrace BuildChain(TrueTrace trace, IReadOnlyList<TrueRecord> survivors)
+    static ShownTrace BuildChain(TrueTrace trace, IReadOnlyList<TrueRecord> survivors, HopKnowledge? known)
     {
         var truth = new Dictionary<IndexedRecord, TrueRecord>(ReferenceEqualityComparer.Instance);
         foreach (var survivor in survivors) truth.TryAdd(survivor.Record, survivor);
-        var chain = ChainBuilder.Build("t", [.. survivors.Select(survivor => survivor.Record)], new ChainOptions { Reading = trace.Reading });
+        var chain = ChainBuilder.Build("t", [.. survivors.Select(survivor => survivor.Record)], new ChainOptions { Reading = trace.Reading }, known);
         var shown = new Dictionary<ChainNode, ShownNode>();
         foreach (var node in chain.Nodes)
         {
