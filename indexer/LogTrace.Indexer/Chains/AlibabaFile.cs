@@ -17,13 +17,13 @@ static class AlibabaFile
     static readonly string[] RemoteTypes = ["rpc", "http", "mq"];
 
     sealed record Row(
-        string TraceId, RpcId RpcId, long StartMicros, double ResponseMillis, string? Caller, string? Callee, string? CallerInstance, string? CalleeInstance,
+        string TraceId, RpcId? RpcId, long StartMicros, double? ResponseMillis, string? Caller, string? Callee, string? CallerInstance, string? CalleeInstance,
         string Type, string Interface, UInt128 Hash, long Offset)
     {
         public bool? IsCallerSide { get; set; } = ResponseMillis switch { > 0 => true, < 0 => false, _ => null };
 
         /// <summary>Rows of the two sides agree in this; the called service is often known to one side only.</summary>
-        public (string, string, string?, string, string) TwinKey => (TraceId, RpcId.Text, Caller, Type, Interface);
+        public (string, string, string?, string, string) TwinKey => (TraceId, RpcId?.Text ?? "", Caller, Type, Interface);
     }
 
     /// <summary>Reads all rows of a file. Throws <see cref="InvalidDataException"/> when the header lacks a column or the compressed data is damaged.</summary>
@@ -108,7 +108,10 @@ static class AlibabaFile
             return false;
         }
 
-        if (!RpcId.TryParse(Value("rpcid"), out var id))
+        // Without an id it is still somebody's call in this trace, only nobody knows where.
+        RpcId? rpcId = null;
+        if (RpcId.TryParse(Value("rpcid"), out var id)) rpcId = id;
+        else if (Known(Value("rpcid")) is not null)
         {
             reason = $"rpcid '{Excerpt(Value("rpcid"))}': {RpcId.Describe(RpcId.Check(Value("rpcid")))}";
             return false;
@@ -120,20 +123,39 @@ static class AlibabaFile
             return false;
         }
 
-        if (!double.TryParse(Value("rt"), NumberStyles.Float, CultureInfo.InvariantCulture, out var response) || response is not (>= -1e12 and <= 1e12))
+        double? responseMillis = null;
+        if (double.TryParse(Value("rt"), NumberStyles.Float, CultureInfo.InvariantCulture, out var response) && response is >= -1e12 and <= 1e12) responseMillis = response;
+        else if (Known(Value("rt")) is not null)
         {
             reason = $"rt '{Excerpt(Value("rt"))}' is no number of milliseconds";
             return false;
         }
 
         row = new Row(
-            traceId, id, (long)Math.Round(millis * 1_000), response, Known(Value("um")), Known(Value("dm")), Known(Value("uminstanceid")), Known(Value("dminstanceid")),
-            Value("rpctype"), Value("interface"), XxHash128.HashToUInt128(line.Bytes.Span), line.Offset);
+            traceId, rpcId, (long)Math.Round(millis * 1_000), responseMillis, Known(Value("um")), Known(Value("dm")), Known(Value("uminstanceid")), Known(Value("dminstanceid")),
+            Value("rpctype"), Value("interface"), HashOf(fields, columns), line.Offset);
         reason = null;
         return true;
     }
 
-    static string? Known(string name) => name is "" or "(?)" or "UNKNOWN" or "UNAVAILABLE" or "NaN" or "nan" ? null : name;
+    /// <summary>Of what the row says, not of where it stands: a running number, as tables are often saved with, makes no two calls of one row that was recorded twice.</summary>
+    static UInt128 HashOf(List<string> fields, Dictionary<string, int> columns)
+    {
+        var hash = new XxHash128();
+        foreach (var (name, column) in columns)
+        {
+            if (name is "#" or "" or "index" || name.StartsWith("Unnamed", StringComparison.Ordinal)) continue;
+            hash.Append(Encoding.UTF8.GetBytes(fields[column].Trim()));
+            hash.Append([0]);
+        }
+
+        return hash.GetCurrentHashAsUInt128();
+    }
+
+    static string? Known(string value) => s_unknown.Contains(value) ? null : value;
+
+    /// <summary>What the publishers wrote where they did not know, and what programs make of an empty cell.</summary>
+    static readonly HashSet<string> s_unknown = new(StringComparer.OrdinalIgnoreCase) { "", "(?)", "?", "UNKNOWN", "UNAVAILABLE", "NaN", "null", "None", "NA", "N/A" };
 
     static string Excerpt(string text) => text.Length <= 64 ? text : text[..64] + "...";
 
@@ -144,6 +166,8 @@ static class AlibabaFile
     /// </summary>
     static void DecideSides(List<Row> rows)
     {
+        // Without an id nothing says which row is the other side of which.
+        foreach (var row in rows.Where(row => row.RpcId is null)) row.IsCallerSide ??= true;
         var zeros = rows.Where(row => row.IsCallerSide is null).ToLookup(row => row.TwinKey);
         if (zeros.Count == 0) return;
         var signed = rows.Where(row => row.IsCallerSide is not null).ToLookup(row => row.TwinKey);
@@ -153,7 +177,7 @@ static class AlibabaFile
             {
                 var row = copies.First();
                 var twins = signed[group.Key].Concat(group).Where(other => other.IsCallerSide is not null && other.Hash != row.Hash && (other.Callee is null || row.Callee is null || other.Callee == row.Callee)).ToList();
-                if (!RemoteTypes.Contains(row.Type)) twins.RemoveAll(twin => twin.ResponseMillis == 0);
+                if (!RemoteTypes.Contains(row.Type)) twins.RemoveAll(twin => twin.ResponseMillis is 0 or null);
                 var isCaller = twins.TrueForAll(twin => twin.IsCallerSide == false);
                 foreach (var copy in copies) copy.IsCallerSide = isCaller;
             }
@@ -163,7 +187,7 @@ static class AlibabaFile
     static IndexedRecord RecordOf(Row row, string file)
     {
         var isCaller = row.IsCallerSide == true;
-        var duration = (long)Math.Round(Math.Abs(row.ResponseMillis) * 1_000);
+        var duration = row.ResponseMillis is { } millis ? (long)Math.Round(Math.Abs(millis) * 1_000) : (long?)null;
         var service = isCaller ? row.Caller : row.Callee;
         var record = new TraceRecord
         {
@@ -173,7 +197,7 @@ static class AlibabaFile
             Service = service,
             Action = row.Interface.Length == 0 ? null : row.Interface,
             ServerIp = isCaller ? row.CallerInstance : row.CalleeInstance,
-            TimestampMicros = row.StartMicros + duration,
+            TimestampMicros = row.StartMicros + (duration ?? 0),
             HasPreciseTime = true,
             DurationMicros = duration,
         };
@@ -185,7 +209,7 @@ static class AlibabaFile
             SourceOffset = row.Offset,
             Service = service,
             ServiceIsCertain = service is not null,
-            Kind = isCaller ? RecordKind.Client : RecordKind.Server,
+            Kind = row.RpcId is null ? RecordKind.Event : isCaller ? RecordKind.Client : RecordKind.Server,
             StartMicros = row.StartMicros,
             Peer = isCaller ? row.Callee : null,
             CallerService = isCaller ? null : row.Caller,

@@ -100,6 +100,75 @@ public sealed class ChainRebuildTests : IDisposable
             .Should().Equal("0 A 9000 Null Object", "0.1 A 1001 Object Object", "0.2 A 0 Object Null");
     }
 
+    /// <summary>As tables are saved by other programs: with a running number, a byte order mark, Windows' line ends, quotes.</summary>
+    [Theory]
+    [InlineData(",traceid,timestamp,rpcid,um,rpctype,dm,interface,rt", true)]
+    [InlineData("Unnamed: 0,traceid,timestamp,rpcid,um,rpctype,dm,interface,rt", true)]
+    [InlineData("\uFEFFtraceid,timestamp,rpcid,um,rpctype,dm,interface,rt", false)]
+    [InlineData("\"traceid\",\"timestamp\",\"rpcid\",\"um\",\"rpctype\",\"dm\",\"interface\",\"rt\"", false)]
+    public void Row_that_was_recorded_twice_is_one_call_however_the_table_was_saved(string header, bool isNumbered)
+    {
+        string[] rows = ["T,10,0,,http,A,I,9", "T,11,0.1,A,rpc,B,I,3", "T,11,0.1,A,rpc,B,I,3", "T,11,0.1,A,rpc,B,I,-2"];
+        var file = Write("saved.csv", string.Join("\r\n", [header, .. rows.Select((row, i) => isNumbered ? $"{i},{row}" : row)]));
+
+        var (code, lines, messages) = Rebuild([file], new() { Json = true, IsAlibaba = true, Reading = ChainReading.Twins });
+
+        code.Should().Be(0, messages);
+        var chain = JsonDocument.Parse(lines.Single()).RootElement;
+        chain.GetProperty("resolved").GetBoolean().Should().BeTrue();
+        chain.GetProperty("nodes").EnumerateArray().Select(node => $"{node.GetProperty("rpc_id")} {node.GetProperty("records").GetArrayLength()}").Should().Equal("0 1", "0.1 3");
+    }
+
+    [Fact]
+    public void Row_without_a_response_time_or_an_id_is_shown_all_the_same()
+    {
+        var file = Write("gaps.csv", "traceid,timestamp,rpcid,um,rpctype,dm,interface,rt\nT,10,0,(?),http,A,I,9\nT,11,0.1,A,rpc,unknown,I,NaN\nT,11,0.1,A,rpc,B,I,-2\nT,12,0.2,A,mc,C,,\nT,13,,A,rpc,B,I,1\nT,14,NaN,None,db,null,,\nT,15,0.3,A,rpc,B,I,soon\n");
+
+        var (_, lines, messages) = Rebuild([file], new() { Json = true, IsAlibaba = true, Reading = ChainReading.Twins });
+
+        messages.Should().Contain("7 read, 1 set aside, 1 chains").And.Contain($"{file}:8 set aside: rt 'soon'");
+        JsonDocument.Parse(lines.Single()).RootElement.GetProperty("nodes").EnumerateArray()
+            .Select(node => $"{node.GetProperty("rpc_id")} {node.GetProperty("records").GetArrayLength()} {node.GetProperty("duration_us").GetRawText()}").Should().Equal("0 3 9000", "0.1 2 null", "0.2 1 null");
+    }
+
+    /// <summary>The public sample as other samples of its kind are: numbered, with cells missing here and there.</summary>
+    [AlibabaSampleFact]
+    public void Real_sample_with_a_running_number_and_response_times_missing_is_as_resolved_as_without()
+    {
+        var chains = RebuildSpoilt(column: 7);
+
+        chains.Count(chain => chain.GetProperty("resolved").GetBoolean()).Should().BeGreaterThanOrEqualTo(14);
+        chains.Sum(chain => chain.GetProperty("ambiguous_count").GetInt32()).Should().BeLessThan(40);
+    }
+
+    [AlibabaSampleFact]
+    public void Real_sample_with_ids_and_names_missing_is_read_whole()
+    {
+        foreach (var column in (int[])[2, 3, 4, 5]) RebuildSpoilt(column);
+    }
+
+    /// <summary>Every row is shown, though the cells of one column are empty here and there.</summary>
+    List<JsonElement> RebuildSpoilt(int column)
+    {
+        using var reader = new StreamReader(new System.IO.Compression.GZipStream(File.OpenRead(AlibabaSampleFactAttribute.Path!), System.IO.Compression.CompressionMode.Decompress));
+        var random = new Random(1);
+        var text = new System.Text.StringBuilder(",").AppendLine(reader.ReadLine());
+        for (var number = 0; reader.ReadLine() is { } line; number++)
+        {
+            var fields = line.Split(',');
+            if (random.Next(25) == 0) fields[column] = "";
+            text.AppendLine(System.Globalization.CultureInfo.InvariantCulture, $"{number},{string.Join(',', fields)}");
+        }
+
+        var (code, lines, messages) = Rebuild([Write("numbered.csv", text.ToString())], new() { Json = true, IsAlibaba = true, Reading = ChainReading.Twins });
+
+        code.Should().Be(0, messages);
+        var chains = lines.Select(line => JsonDocument.Parse(line).RootElement).ToList();
+        chains.Should().HaveCount(17);
+        chains.Sum(chain => chain.GetProperty("nodes").EnumerateArray().Sum(node => node.GetProperty("records").GetArrayLength())).Should().Be(967);
+        return chains;
+    }
+
     [Fact]
     public void File_without_the_columns_says_which_are_missing()
     {
