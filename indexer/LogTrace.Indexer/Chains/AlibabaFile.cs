@@ -22,6 +22,18 @@ static class AlibabaFile
     {
         public bool? IsCallerSide { get; set; } = ResponseMillis switch { > 0 => true, < 0 => false, _ => null };
 
+        /// <summary>Both are between the same two, as far as each knows them, and this one lies within the other. Times are whole milliseconds.</summary>
+        public bool IsWithin(Row other)
+        {
+            const long Rounding = 1_000;
+            return StartMicros >= other.StartMicros - Rounding && StartMicros + Micros <= other.StartMicros + other.Micros + Rounding
+                && Agree(Caller, other.Caller) && Agree(Callee, other.Callee) && Agree(CallerInstance, other.CallerInstance) && Agree(CalleeInstance, other.CalleeInstance);
+        }
+
+        long Micros => (long)((ResponseMillis ?? 0) * 1_000);
+
+        static bool Agree(string? left, string? right) => left is null || right is null || left == right;
+
         /// <summary>Rows of the two sides agree in this; the called service is often known to one side only.</summary>
         public (string, string, string?, string, string) TwinKey => (TraceId, RpcId?.Text ?? "", Caller, Type, Interface);
     }
@@ -52,6 +64,7 @@ static class AlibabaFile
         }
 
         if (columns is null) throw new InvalidDataException($"{file} is empty; its first line must name the columns {string.Join(", ", Columns)}.");
+        if (!rows.Exists(row => row.ResponseMillis < 0)) DecideSidesByTime(rows);
         DecideSides(rows);
         foreach (var row in rows) add(RecordOf(row, file));
         return read;
@@ -183,6 +196,29 @@ static class AlibabaFile
             }
         }
     }
+
+    /// <summary>
+    /// Where no response time has a sign, as in the data of 2022, time tells the sides of a remote call: what its callee saw lies within what its caller saw, between the
+    /// same two. Rows under one id of which neither holds the other are calls of their own.
+    /// </summary>
+    static void DecideSidesByTime(List<Row> rows)
+    {
+        foreach (var call in rows.Where(row => row.RpcId is not null && RemoteTypes.Contains(row.Type)).GroupBy(row => (row.TraceId, row.RpcId!.Value.Text, row.Type)))
+        {
+            var open = new List<Row>();
+            foreach (var copies in call.GroupBy(row => row.Hash).OrderBy(copies => copies.First().StartMicros).ThenByDescending(copies => copies.First().ResponseMillis).ThenBy(copies => copies.Key))
+            {
+                var row = copies.First();
+                var caller = open.Count > MaxOpen ? null : open.Find(row.IsWithin);
+                if (caller is null) open.Add(row);
+                else open.Remove(caller);
+                foreach (var copy in copies) copy.IsCallerSide = caller is null;
+            }
+        }
+    }
+
+    /// <summary>More calls under one id come only from broken input.</summary>
+    const int MaxOpen = 1_000;
 
     static IndexedRecord RecordOf(Row row, string file)
     {

@@ -1054,7 +1054,7 @@ sealed class ChainAssembly
         // Log lines tell which of several scopes they were written in; not that what was called under their number was called there.
         if (site is { Calls: 0, Handlings: 0, EntryCount: > 0 }) _hasUnclear = _sites[index].IsUnclearBelow = true;
         var number = parent >= 0 && site.EntryCount > 0 && !site.IsIrregular && site.Length != _cutLength && AreSpansBound() ? Spans.NumberOf(IdOf(site)) : 0;
-        var executions = new Executions(_names, _trustsSpans, ParentsOf(parent), () => UnknownExecution(parent), number);
+        var executions = new Executions(_names, _trustsSpans, ParentsOf(parent), () => UnknownExecution(parent), number, isLeaf: index + 1 == _siteCount || _sites[index + 1].Above != index);
         for (var i = site.OwnStart; i < site.OwnEnd; i++) executions.Add(_records[_entries[i].Index], isInScope: false);
         for (var i = site.CalleeStart; i < site.CalleeEnd; i++) executions.Add(_records[_entries[i].Index], isInScope: true);
         foreach (var record in LooseOf(index)) executions.Add(record, isInScope: true);

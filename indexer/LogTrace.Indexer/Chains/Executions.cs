@@ -6,8 +6,9 @@ namespace LogTrace.Indexer.Chains;
 /// Separates the executions that share one id: by span ids where records have them, else by caller's and callee's service, instance and
 /// process. What cannot be told apart stays together and is flagged; no record is ever dropped.
 /// </summary>
+/// <param name="isLeaf">Nothing stands below the id.</param>
 /// <param name="number">Last number of the id, where spans are bound to their numbers (<see cref="BoundSpan"/>); else 0.</param>
-sealed class Executions(ChainNames peers, bool trustsSpans, ParentExecutions parents, Func<ParentNode> unknownParent, ulong number)
+sealed class Executions(ChainNames peers, bool trustsSpans, ParentExecutions parents, Func<ParentNode> unknownParent, ulong number, bool isLeaf)
 {
     /// <summary>Resources that never write records of their own: a request.info under such a call's id belongs to another one.</summary>
     static readonly HashSet<string> Datastores =
@@ -295,6 +296,13 @@ sealed class Executions(ChainNames peers, bool trustsSpans, ParentExecutions par
     /// </summary>
     void AddUnclear(List<Item> calls, List<Item> handlings)
     {
+        // Each record is a call. However much alike they are, there is nothing of which it could be unclear whose it is.
+        if (handlings.Count == 0 && isLeaf)
+        {
+            foreach (var call in calls) AddExecution([call], [], call);
+            return;
+        }
+
         if ((calls.Count == 1 && handlings.Count <= 1) || !calls.TrueForAll(IsSilent) || !handlings.TrueForAll(IsSilent))
         {
             AddExecution(calls, handlings, calls[0]);

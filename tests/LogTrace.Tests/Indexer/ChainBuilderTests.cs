@@ -606,6 +606,19 @@ public sealed class ChainBuilderTests
         chain.Draw().Should().Equal("1 > [s]", "1.2 >http [c] ambiguous", "1.2#1 >http [c s] ambiguous", "1.2#2 >http [c] ambiguous");
     }
 
+    [Fact]
+    public void Calls_that_are_alike_are_still_calls_of_their_own_where_nothing_is_below_them()
+    {
+        IndexedRecord[] records = [Request("1.1", "gateway"), Call("1.2", "gateway", "orders", at: 1_000), Call("1.2", "gateway", "orders", at: 2_000)];
+        var chain = Build(records);
+
+        chain.Draw().Should().Equal("1 >gateway [s]", "1.2 gateway>orders [c]", "1.2#1 gateway>orders [c]");
+        chain.Resolved.Should().BeTrue("no record is anybody else's");
+
+        var above = Build([.. records, Call("1.2.2", "orders", "db", "mysql.request")]);
+        above.Draw().Should().StartWith(["1 >gateway [s]", "1.2 gateway>orders [c2] ambiguous"], "whose call that is below is not clear");
+    }
+
     // ---- ids that somebody cut ----
 
     /// <summary>A trace of calls one below the other, ids cut at <paramref name="limit"/>.</summary>

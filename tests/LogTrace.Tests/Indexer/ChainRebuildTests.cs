@@ -119,6 +119,33 @@ public sealed class ChainRebuildTests : IDisposable
         chain.GetProperty("nodes").EnumerateArray().Select(node => $"{node.GetProperty("rpc_id")} {node.GetProperty("records").GetArrayLength()}").Should().Equal("0 1", "0.1 3");
     }
 
+    /// <summary>In 2022 no response time has a sign.</summary>
+    [Fact]
+    public void Where_no_response_time_has_a_sign_what_lies_within_a_call_is_its_other_side()
+    {
+        var file = Write("2022.csv", """
+            timestamp,traceid,service,rpc_id,rpctype,um,uminstanceid,interface,dm,dminstanceid,rt
+            10,T,S,0,http,USER,USER,X,A,a1,50
+            12,T,S,0.1,rpc,A,a1,I,B,b1,9
+            11,T,S,0.1,rpc,A,a1,I,B,b1,11
+            13,T,S,0.1.1,rpc,B,b1,I,C,UNKNOWN,3
+            13,T,S,0.1.1,rpc,B,b1,J,C,c1,3
+            30,T,S,0.2,rpc,A,a1,I,B,b1,2
+            40,T,S,0.2,rpc,A,a1,I,B,b1,2
+            41,T,S,0.3,rpc,A,a1,I,B,b1,5
+            42,T,S,0.3,rpc,A,a1,I,B,b2,2
+            """);
+
+        var (code, lines, messages) = Rebuild([file], new() { Json = true, IsAlibaba = true, Reading = ChainReading.Twins });
+
+        code.Should().Be(0, messages);
+        var chain = JsonDocument.Parse(lines.Single()).RootElement;
+        chain.GetProperty("resolved").GetBoolean().Should().BeTrue();
+        chain.GetProperty("nodes").EnumerateArray()
+            .Select(node => $"{node.GetProperty("rpc_id")} {node.GetProperty("duration_us")} {node.GetProperty("caller").ValueKind} {node.GetProperty("callee").ValueKind}")
+            .Should().Equal("0 50000 Object Null", "0.1 11000 Object Object", "0.1.1 3000 Object Object", "0.2 2000 Object Null", "0.2 2000 Object Null", "0.3 5000 Object Null", "0.3 2000 Object Null");
+    }
+
     [Fact]
     public void Row_without_a_response_time_or_an_id_is_shown_all_the_same()
     {
