@@ -1,3 +1,6 @@
+using System.Buffers;
+using System.Runtime.InteropServices;
+
 namespace LogTrace.Indexer.Chains;
 
 /// <summary>One call as a chain shows it: a request of one kind made another one with this number.</summary>
@@ -63,7 +66,7 @@ sealed class Habits
 
         public void Count(T one)
         {
-            _counts[one] = _counts.GetValueOrDefault(one) + 1;
+            CollectionsMarshal.GetValueRefOrAddDefault(_counts, one, out _)++;
             if (++Total < HalveAt) return;
             Total = 0;
             foreach (var (met, count) in _counts)
@@ -87,15 +90,19 @@ sealed class Habits
     {
         if (_services.Count >= MaxKinds) Forget(); // full of what comes once, such as actions with ids that nobody recognises: what matters comes again
         var shown = new List<Habit>();
-        foreach (var node in chain.Nodes)
+        var nodes = chain.Nodes;
+        var kinds = ArrayPool<int>.Shared.Rent(nodes.Count);
+        for (var i = 0; i < nodes.Count && shown.Count < MaxShown; i++)
         {
-            if (shown.Count == MaxShown) break;
-            if (node.IsAmbiguous || node.IsIrregular || node.Callee is not { } handling || KeyOf(handling) is not { } key) continue;
-            var called = Number(key);
-            if (node.Parent is not { } parent) shown.Add(new Habit(Outside, 0, called));
-            else if (parent.Callee is { } above && KeyOf(above) is { } caller && node.Number is <= MaxNumber and var number) shown.Add(new Habit(Number(caller), number, called));
+            kinds[i] = Unknown;
+            var node = nodes[i];
+            if (node.Callee is not { } handling || node.IsAmbiguous || node.IsIrregular || KeyOf(handling) is not { } key) continue;
+            kinds[i] = Number(key);
+            if (nodes.At(i).Parent is not (>= 0 and var parent)) shown.Add(new Habit(Outside, 0, kinds[i]));
+            else if (kinds[parent] is not Unknown and var caller && node.Number is <= MaxNumber and var number) shown.Add(new Habit(caller, number, kinds[i]));
         }
 
+        ArrayPool<int>.Shared.Return(kinds);
         return new HabitsShown(_era, shown);
     }
 

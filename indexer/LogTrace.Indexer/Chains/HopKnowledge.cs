@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using LogTrace.Records;
 
 namespace LogTrace.Indexer.Chains;
@@ -75,14 +76,16 @@ public sealed class HopKnowledge(TimeSpan settle, TimeProvider? clock = null)
         foreach (var node in chain.Nodes)
         {
             // Once a chain, and for it if only one of several calls has its record: it is about whether there is a logger.
-            if (HopOf(entry, node, isCallee: false) is { } hop) says[hop] = says.GetValueOrDefault(hop) || !node.IsPlaceholder;
-            if (node.Caller is not null && HopOf(entry, node, isCallee: true) is { } call) says[call] = says.GetValueOrDefault(call) || !IsWithoutCallee(node);
+            if (HopOf(entry, node, isCallee: false) is { } hop) Say(hop, !node.IsPlaceholder);
+            if (node.Caller is not null && HopOf(entry, node, isCallee: true) is { } call) Say(call, !IsWithoutCallee(node));
         }
 
         var now = _clock.GetTimestamp();
         _pending[chain.TraceId] = new Pending(now, [.. says.Select(it => (it.Key, it.Value))], HostsOf(chain), _habits.Of(chain));
         _order.Enqueue((chain.TraceId, now));
         Settle();
+
+        void Say(in Hop hop, bool isRecorded) => CollectionsMarshal.GetValueRefOrAddDefault(says, hop, out _) |= isRecorded;
     }
 
     /// <summary>The one service whose records are written at an address, or whose requests come from there; null where that is not known or not one.</summary>
@@ -108,9 +111,8 @@ public sealed class HopKnowledge(TimeSpan settle, TimeProvider? clock = null)
         var hosts = new Dictionary<ulong, string?>();
         foreach (var node in chain.Nodes)
         {
-            if (node.IsAmbiguous) continue;
-            if (node.Caller is { } call) Note(HostAddress.KeyOf(call.Record.Utf8(RecordField.ServerIp)), call.Service);
-            if (node.Callee is not { } callee) continue;
+            // What calls somebody has mostly been called itself: the callees' records show who is where.
+            if (node.Callee is not { } callee || node.IsAmbiguous) continue;
             Note(HostAddress.KeyOf(callee.Record.Utf8(RecordField.ServerIp)), callee.Service);
 
             // Of a proxy this learns that several services call from there.
@@ -154,18 +156,18 @@ public sealed class HopKnowledge(TimeSpan settle, TimeProvider? clock = null)
     void Meet(ulong address, string? service)
     {
         if (_hosts.Count >= MaxHops && !_hosts.ContainsKey(address)) _hosts.Clear();
-        var host = _hosts.GetValueOrDefault(address);
+        ref var host = ref CollectionsMarshal.GetValueRefOrAddDefault(_hosts, address, out _);
 
         // An address that another service got is that one's as soon as enough chains show it.
-        _hosts[address] = service is not null && host.Service == service ? host with { Chains = Math.Min(host.Chains + 1, Enough) } : new Host(service, 1);
+        host = service is not null && host.Service == service ? host with { Chains = Math.Min(host.Chains + 1, Enough) } : new Host(service, 1);
     }
 
     void Count(Hop hop, bool isRecorded)
     {
         // Full of what comes once, such as actions with ids that nobody recognises: begun anew, what matters comes again.
         if (_hops.Count >= MaxHops && !_hops.ContainsKey(hop)) _hops.Clear();
-        var seen = _hops.GetValueOrDefault(hop);
+        ref var seen = ref CollectionsMarshal.GetValueRefOrAddDefault(_hops, hop, out _);
         seen = new Seen(seen.Chains + 1, seen.Recorded + (isRecorded ? 1 : 0));
-        _hops[hop] = seen.Chains < HalveAt ? seen : new Seen(seen.Chains / 2, seen.Recorded / 2);
+        if (seen.Chains >= HalveAt) seen = new Seen(seen.Chains / 2, seen.Recorded / 2);
     }
 }
