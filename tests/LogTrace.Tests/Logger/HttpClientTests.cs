@@ -78,6 +78,26 @@ public sealed class HttpClientTests : IDisposable
             .Should().Equal(calls.Select(call => $"{traceId} {call.RpcId}.1 {call.SpanId}"));
     }
 
+    [Theory]
+    [InlineData("factory")]
+    [InlineData("handler")]
+    [InlineData("by hand")]
+    [InlineData("invoker")]
+    public async Task Every_client_tells_systems_that_know_only_W3C_which_call_it_was(string made)
+    {
+        await using var callee = await CalleeAsync(app => app.MapGet("/", (HttpContext context) => $"{context.Request.Headers.TraceParent}|{context.Request.Headers.TraceState}"));
+        var logger = Logger();
+        using var client = Client(made, logger);
+        string seen, traceId;
+        using (var scope = logger.StartTrace("test"))
+        {
+            traceId = scope.TraceId;
+            seen = await client.GetStringAsync(callee.Url);
+        }
+
+        seen.Should().Be($"00-{traceId}-{Calls().Single().SpanId}-01|logtrace=1.2");
+    }
+
     [Fact]
     public async Task Outside_a_scope_a_client_made_by_hand_sends_what_it_is_told()
     {

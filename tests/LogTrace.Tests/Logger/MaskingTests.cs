@@ -4,6 +4,7 @@ using CsCheck;
 using LogTrace.Records;
 using LogTrace.Tests.Support;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
 using Serilog;
 
@@ -232,6 +233,36 @@ public sealed class MaskingTests
         var login = records.Single(record => record.Msg?.StartsWith("Login", StringComparison.Ordinal) == true);
         login.Msg.Should().StartWith("Login with *** and ").And.Contain("anna");
         JsonDocument.Parse(login.ExtraJson!).RootElement.GetProperty("Form").GetProperty("User").GetString().Should().Be("anna");
+    }
+
+    [Theory]
+    [InlineData(65_536)]
+    // Cut within the secret.
+    [InlineData(40)]
+    public async Task Bodies_that_are_kept_are_masked_on_both_sides_of_a_call(int kept)
+    {
+        using var folder = new TempFolder();
+        const string secret = "zqSECRETzq";
+        const string json = $$"""{"user":"anna","note":"a","password":"{{secret}}"}""";
+        var bodies = new TraceInstrumentationOptions { MaxRequestBodyBytes = kept, MaxResponseBodyBytes = kept };
+        await using var service = await TestService.StartAsync(
+            folder, "orders", app => app.MapPost("/login", (JsonElement form) => Results.Text(json, "application/json")), options => options with { Instrumentation = bodies });
+        using var caller = new TraceLogger(TestService.Options("caller", folder["caller.log"]) with { Instrumentation = bodies });
+        using var client = new HttpClient(new TraceHttpHandler(new SocketsHttpHandler()));
+        using (caller.StartTrace("test"))
+        using (var form = new StringContent(json, Encoding.UTF8, "application/json"))
+        using (var answer = await client.PostAsync(new Uri(service.Url, "login"), form))
+            (await answer.Content.ReadAsStringAsync()).Should().Be(json, "only records are masked");
+
+        caller.Dispose();
+        var call = Written.Records(folder["caller.log"]).Single(record => record.Name == "http.post");
+        var request = (await service.StopAsync()).Single(record => record.Name == "request.info");
+
+        foreach (var record in new[] { call, request })
+        {
+            record.Param.Should().Contain("anna").And.NotContain("zqS");
+            record.Text(RecordField.Response).Should().Contain("anna").And.NotContain("zqS");
+        }
     }
 
     [Fact]
