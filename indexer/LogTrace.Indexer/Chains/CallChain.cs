@@ -159,15 +159,17 @@ public sealed class CallChain
 public readonly struct ChainNode : IEquatable<ChainNode>
 {
     readonly ChainNodes _nodes;
+    readonly ChainNodes.Node[] _page;
     readonly int _index;
 
     internal ChainNode(ChainNodes nodes, int index)
     {
         _nodes = nodes;
+        _page = nodes.PageOfNode(index);
         _index = index;
     }
 
-    ref readonly ChainNodes.Node Data => ref _nodes.At(_index);
+    ref readonly ChainNodes.Node Data => ref _page[_index & (ChainNodes.PageSize - 1)];
 
     /// <summary>The id as text, without making a string.</summary>
     public ReadOnlySpan<char> IdText

@@ -111,10 +111,6 @@ sealed class ChainAssembly
     int _pagePlace;
     int _placedCount;
 
-    // The way down to the last id: all nodes above this one are ids above the last entry's.
-    int _open;
-    int _lastEntry;
-
     int _lastService;
 
     /// <summary>Some node has neither call nor handling: what it shows comes from below.</summary>
@@ -128,6 +124,9 @@ sealed class ChainAssembly
 
     /// <summary>Some site is <see cref="Site.IsUnclearBelow"/>.</summary>
     bool _hasUnclear;
+
+    /// <summary>Some site may be <see cref="Site.HasFurtherScope"/>.</summary>
+    bool _hasFurtherScopes;
     int _matchingPairs, _differingPairs;
     Dictionary<int, List<IndexedRecord>>? _looseBySite;
     Dictionary<IndexedRecord, List<IndexedRecord>>? _copies;
@@ -135,41 +134,43 @@ sealed class ChainAssembly
     // What does not depend on the places of the records. Facts: those that any of them has.
     ulong _any;
     long _start, _end, _newest;
-    int _duplicates, _errors, _alarms;
+    int _duplicates, _errors, _alarms, _ambiguous;
 
-    /// <summary>This thread's assembly, to be used for one chain. One that failed is not given back.</summary>
-    public static ChainAssembly Rent()
+    public static CallChain Build(string traceId, IndexedRecord[] records, ChainOptions options, HopKnowledge? known)
     {
+        // The array is often as far away as the records are. Until it is there, what the thread's last chain left is cleared away; an assembly that failed is not used again.
+        Fetch(records);
         var assembly = t_idle ?? new ChainAssembly();
         t_idle = null;
-        return assembly;
-    }
-
-    /// <summary>Keeps the assembly for the thread's next chain, without anything of the last one.</summary>
-    public static void Return(ChainAssembly assembly)
-    {
         assembly.Clear();
+        var chain = assembly.Assemble(traceId, records, options, known);
+        assembly.LetGo();
         t_idle = assembly;
+        return chain;
     }
 
-    public CallChain Build(string traceId, IndexedRecord[] records, ChainOptions options, HopKnowledge? known)
+    CallChain Assemble(string traceId, IndexedRecord[] records, ChainOptions options, HopKnowledge? known)
     {
-        (_options, _known) = (options, known);
-        _records = records;
+        (_options, _known, _records) = (options, known, records);
         Take();
         Sort();
         _twins = ReadsAsTwins();
         FindSites();
-        FindCutLength();
-        LearnPairs();
-        FindFurtherScopes();
-        PlaceLoose();
+
+        // Lengths that were put together bit by bit are no less than the greatest of them, and below the shortest limit if all are.
+        if (ChainFacts.LengthOf((uint)_any) >= ShortestLimit) FindCutLength();
+        _trustsSpans = true;
+        if ((_any & ChainFacts.IsHandling) != 0) LearnPairs();
+        _hasFurtherScopes = _trustsSpans && (_any & ChainFacts.HasParentSpan) != 0;
+        if (_hasFurtherScopes) FindFurtherScopes();
+        if (_loose.Count > 0) PlaceLoose();
         AddNodes();
         if (_cutLength > 0) DoubtCutIds();
         return Finish(traceId);
     }
 
-    void Clear()
+    /// <summary>Holds on to nothing of the chain but some of its names.</summary>
+    void LetGo()
     {
         GiveBack(ref _taken);
         GiveBack(ref _entries);
@@ -177,27 +178,28 @@ sealed class ChainAssembly
         GiveBack(ref _order);
         GiveBack(ref _sites);
         GiveBack(ref _nodes);
-        _entryCount = _siteCount = _nodeCount = _placedCount = _cutLength = _pageUsed = _pagePlace = _lastService = _duplicates = _errors = _alarms = 0;
-        _names.Clear();
-        _loose.Clear();
-        _gaps.Clear();
-        _services.Clear();
+        _names.LetGo();
+        if (_loose.Count > 0) _loose.Clear();
         _filledPages.Clear();
         if (_parents.Count > 0) _parents.Clear();
         if (_unknown.Count > 0) _unknown.Clear();
-        _known = null;
+        (_records, _page, _looseBySite, _copies, _known) = ([], [], null, null, null);
+    }
+
+    void Clear()
+    {
+        _names.Clear();
+        _gaps.Clear();
+        _services.Clear();
+        _entryCount = _siteCount = _nodeCount = _placedCount = _cutLength = _pageUsed = _pagePlace = _lastService = _matchingPairs = _differingPairs = 0;
+        _duplicates = _errors = _alarms = _ambiguous = 0;
         _areSpansBound = null;
-        (_records, _page, _looseBySite, _copies) = ([], [], null, null);
-        _hasBare = _twins = _trustsSpans = _hasUnclear = false;
+        _hasBare = _hasUnclear = _hasFurtherScopes = false;
     }
 
     static void GiveBack<T>(ref T[] array)
     {
-        if (array.Length > KeptLength) LetGo(ref array);
-    }
-
-    static void LetGo<T>(ref T[] array)
-    {
+        if (array.Length <= KeptLength) return;
         ArrayPool<T>.Shared.Return(array);
         array = [];
     }
@@ -225,10 +227,9 @@ sealed class ChainAssembly
         // Until they are there, memory is got for what comes.
         Reserve(Math.Min(1, records.Length));
         Grow(ref _taken, records.Length);
-        Grow(ref _keys, records.Length);
-        Grow(ref _order, records.Length);
-        var (entries, keys, order, names) = (_taken, _keys, _order, _names);
-        (_start, _end, _newest) = (long.MaxValue, long.MinValue, long.MinValue);
+        Grow(ref _keys, Math.Max(ChainSort.Few, records.Length));
+        var (entries, keys, names) = (_taken, _keys, _names);
+        long earliest = long.MaxValue, latest = long.MinValue, newest = long.MinValue;
         ulong any = 0, all = ulong.MaxValue;
         string? lastService = null, lastPeer = null;
         int service = 0, peer = 0, count = 0;
@@ -241,10 +242,9 @@ sealed class ChainAssembly
             all &= facts;
             if ((facts & (ChainFacts.IsError | ChainFacts.IsAlarm)) != 0) CountErrors(facts, 1);
             var (start, duration) = (record.StartMicros, record.RawDuration);
-            var end = ChainFacts.EndOf(start, duration, facts);
-            if (start < _start) _start = start;
-            if (end > _end) _end = end;
-            if (record.TimestampMicros > _newest) _newest = record.TimestampMicros;
+            earliest = Math.Min(earliest, start);
+            latest = Math.Max(latest, ChainFacts.EndOf(start, duration, facts));
+            newest = Math.Max(newest, record.TimestampMicros);
             if ((facts & ChainFacts.HasId) == 0)
             {
                 _loose.Add(record);
@@ -254,18 +254,17 @@ sealed class ChainAssembly
             if (!ReferenceEquals(record.Service, lastService))
             {
                 lastService = record.Service;
-                service = names.Of(lastService, record.ServiceHash);
-                names.Know(service);
+                service = names.OfService(lastService, record.ServiceHash);
             }
 
             if (!ReferenceEquals(record.Peer, lastPeer))
             {
                 lastPeer = record.Peer;
-                peer = names.Of(lastPeer, record.PeerHash);
+                peer = names.OfPeer(lastPeer, record.PeerHash);
             }
 
             ref var entry = ref entries[count];
-            entry.High = record.KeyHigh;
+            keys[count] = entry.High = record.KeyHigh;
             entry.Low = record.KeyLow;
             entry.Start = start;
             entry.Duration = duration;
@@ -273,12 +272,11 @@ sealed class ChainAssembly
             entry.Service = service;
             entry.Peer = peer;
             entry.Facts = (uint)facts;
-            keys[count] = entry.High;
-            order[count] = count;
             count++;
         }
 
         (_any, _entryCount) = (any, count);
+        (_start, _end, _newest) = (earliest, latest, newest);
         if (_loose.Count > 1) _loose.Sort(ChainEntry.CompareRecords);
         if ((all & ChainFacts.ServiceIsCertain) == 0) ResolveServices();
     }
@@ -294,6 +292,16 @@ sealed class ChainAssembly
         Sse.Prefetch0((void*)(address + 136));
     }
 
+    /// <summary>The same for an array's length and what stands first in it.</summary>
+    static unsafe void Fetch(IndexedRecord[] records)
+    {
+        if (!Sse.IsSupported) return;
+        var address = Unsafe.As<IndexedRecord[], nint>(ref records);
+        Sse.Prefetch0((void*)(address + 8));
+        Sse.Prefetch0((void*)(address + 72));
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
     void CountErrors(ulong facts, int times)
     {
         if ((facts & ChainFacts.IsError) != 0) _errors += times;
@@ -307,16 +315,27 @@ sealed class ChainAssembly
         foreach (ref var entry in _taken.AsSpan(0, _entryCount))
         {
             var record = _records[entry.Index];
-            entry.Service = _names.Of(record.Service, record.ServiceHash);
-            _names.Know(entry.Service);
+            entry.Service = _names.OfService(record.Service, record.ServiceHash);
         }
     }
 
     void Sort()
     {
         Grow(ref _entries, _entryCount);
+        var taken = _taken.AsSpan(0, _entryCount);
         var entries = _entries.AsSpan(0, _entryCount);
-        if (!ChainSort.ByKey(_taken.AsSpan(0, _entryCount), _keys.AsSpan(0, _entryCount), _order.AsSpan(0, _entryCount), entries)) return;
+        bool areSomeEqual;
+        if (_entryCount <= ChainSort.Few)
+        {
+            areSomeEqual = ChainSort.ByRank(taken, _keys.AsSpan(0, ChainSort.Few), entries);
+        }
+        else
+        {
+            Grow(ref _order, _entryCount);
+            areSomeEqual = ChainSort.ByKey(taken, _keys.AsSpan(0, _entryCount), _order.AsSpan(0, _entryCount), entries);
+        }
+
+        if (!areSomeEqual) return;
         ChainSort.Runs(entries, _records);
         SetCopiesAside();
     }
@@ -426,8 +445,10 @@ sealed class ChainAssembly
     void FindSites()
     {
         Grow(ref _sites, Math.Max(16, _entryCount));
-        _open = -1;
-        for (int start = 0, end; start < _entryCount; start = end)
+
+        // The way down to the last id: all sites above this one are ids above the last entry's.
+        var open = -1;
+        for (int start = 0, last = 0, end; start < _entryCount; start = end)
         {
             end = EndOfGroup(start);
             var calls = start;
@@ -437,18 +458,20 @@ sealed class ChainAssembly
 
             // P.1 closes and belongs to call P; only a call makes it a node (or a descendant, which comes later in the order).
             var own = _twins || !_entries[start].IsNumberOne ? end : calls;
-            var scope = -1;
+            var isOfScope = own == start;
+            if (open >= 0) open = LeaveUpTo(open, last, start, isOfScope);
+            open = Enter(open, start, isOfScope);
+            last = start;
+            var scope = open;
             if (own > start)
             {
-                var index = Enter(start, isScope: false);
-                ref var site = ref _sites[index];
+                ref var site = ref _sites[open];
                 (site.OwnStart, site.OwnEnd, site.Calls) = (start, own, calls - start);
                 if (own == end) site.Handlings = handlings - calls;
                 scope = site.Above;
             }
 
             if (own == end) continue;
-            if (scope < 0) scope = Enter(start, isScope: true);
             ref var called = ref _sites[scope];
             (called.CalleeStart, called.CalleeEnd) = (own, end);
             called.Handlings += handlings - calls;
@@ -456,85 +479,88 @@ sealed class ChainAssembly
             else called.OnlyEventsAtOne = called.LastUsed == 0;
         }
 
-        while (_open >= 0) Leave();
+        while (open >= 0) open = Leave(open);
         if (_siteCount > 0 || _loose.Count == 0) return;
-        Open(1, TooManyBits); // records without any id still have a top to hang on
+        Open(-1, 1, TooManyBits); // records without any id still have a top to hang on
     }
 
-    /// <summary>
-    /// Gives the site of an entry's id, or of the id above it that it is number one of, creating it and its ancestors. Ids come in order, so the open
-    /// sites are the way down to the last one.
-    /// </summary>
-    int Enter(int index, bool isScope)
+    /// <summary>Leaves all sites that are not above an entry's id, or above the one that it is number one of. Ids come in order, so that none of them comes again.</summary>
+    int LeaveUpTo(int open, int lastEntry, int index, bool isOfScope)
     {
         ref readonly var entry = ref _entries[index];
-        var length = entry.Length - (isScope ? 2 : 0);
-        if (_open >= 0)
+        ref readonly var last = ref _entries[lastEntry];
+        var length = LengthOf(entry, isOfScope);
+        var common = entry.High != last.High ? BitOperations.LeadingZeroCount(entry.High ^ last.High) : 64 + BitOperations.LeadingZeroCount(entry.Low ^ last.Low);
+        while (open >= 0)
         {
-            ref readonly var last = ref _entries[_lastEntry];
-            var common = entry.High != last.High ? BitOperations.LeadingZeroCount(entry.High ^ last.High) : 64 + BitOperations.LeadingZeroCount(entry.Low ^ last.Low);
-            while (_open >= 0)
-            {
-                ref readonly var open = ref _sites[_open];
-                if (open.Length <= length && (open.Bits <= RpcKey.Bits ? open.Bits <= common : IsPrefix(IdOf(last).AsSpan(0, open.Length), IdOf(entry)))) break;
-                Leave();
-            }
+            ref readonly var site = ref _sites[open];
+            if (site.Length <= length && (site.Bits <= RpcKey.Bits ? site.Bits <= common : IsPrefix(IdOf(last).AsSpan(0, site.Length), IdOf(entry)))) break;
+            open = Leave(open);
         }
 
-        _lastEntry = index;
+        return open;
+    }
+
+    static int LengthOf(in ChainEntry entry, bool isOfScope) => entry.Length - (isOfScope ? 2 : 0);
+
+    /// <summary>Gives the site of an entry's id, or of the id above it that it is number one of, creating it and those between it and the open one.</summary>
+    int Enter(int open, int index, bool isOfScope)
+    {
+        ref readonly var entry = ref _entries[index];
         if (entry.IsWhole)
         {
-            var bits = entry.KeyBits - (isScope ? RpcKey.BitsOfOne : 0);
-            for (var at = _open < 0 ? 0 : _sites[_open].Bits; at < bits;)
+            var bits = entry.KeyBits - (isOfScope ? RpcKey.BitsOfOne : 0);
+            for (var at = open < 0 ? 0 : _sites[open].Bits; at < bits;)
             {
                 at += RpcKey.Read(entry.High, entry.Low, at, out var number);
-                Open(number, at);
+                open = Open(open, number, at);
             }
         }
         else
         {
             var id = IdOf(entry);
-            for (var start = _open < 0 ? 0 : _sites[_open].Length + 1; start <= length;)
+            var length = LengthOf(entry, isOfScope);
+            for (var start = open < 0 ? 0 : _sites[open].Length + 1; start <= length;)
             {
                 // At most 19 digits (RpcId.MaxSegmentDigits), so that the number fits.
                 ulong number = 0;
                 for (; start < length && id[start] != '.'; start++) number = (number * 10) + (ulong)(id[start] - '0');
                 start++;
-                Open(number, (_open < 0 ? 0 : _sites[_open].Bits) + RpcKey.BitsOf(number));
+                open = Open(open, number, (open < 0 ? 0 : _sites[open].Bits) + RpcKey.BitsOf(number));
             }
         }
 
-        return _open;
+        return open;
     }
 
     static bool IsPrefix(ReadOnlySpan<char> above, string id) => id.StartsWith(above) && (id.Length == above.Length || id[above.Length] == '.');
 
-    /// <summary>Goes one number down.</summary>
-    void Open(ulong number, int bits)
+    /// <summary>Goes one number down. Gives the site there.</summary>
+    int Open(int aboveIndex, ulong number, int bits)
     {
-        if (_siteCount == _sites.Length) Grow(ref _sites, Math.Max(16, _siteCount * 2), _siteCount);
-        ref var site = ref _sites[_siteCount];
+        var index = _siteCount++;
+        if (index == _sites.Length) Grow(ref _sites, Math.Max(16, index * 2), index);
+        ref var site = ref _sites[index];
         site = default;
-        site.Above = _open;
-        site.First = _siteCount;
+        site.Above = aboveIndex;
+        site.First = index;
         (site.SpanStart, site.SpanEnd) = (long.MaxValue, long.MinValue);
         site.Bits = (ushort)(bits <= RpcKey.Bits ? bits : TooManyBits);
         var digits = number < 10 ? 1 : Digits(number);
-        if (_open < 0)
+        if (aboveIndex < 0)
         {
             site.Length = (ushort)digits;
-        }
-        else
-        {
-            ref var above = ref _sites[_open];
-            site.Length = (ushort)(above.Length + 1 + digits);
-            site.Depth = (byte)(above.Depth + 1);
-            var isForeign = number >= ChainBuilder.FirstForeignNumber;
-            site.IsIrregular = above.LastIsIrregular = Use(_open, ref above, number) || (isForeign && above.LastIsIrregular);
-            above.HasRegularChild |= !site.IsIrregular || !isForeign;
+            return index;
         }
 
-        _open = _siteCount++;
+        ref var above = ref _sites[aboveIndex];
+        site.Length = (ushort)(above.Length + 1 + digits);
+        site.Depth = (byte)(above.Depth + 1);
+        var isForeign = number >= ChainBuilder.FirstForeignNumber;
+        var isIrregular = Use(aboveIndex, ref above, number) || (isForeign && above.LastIsIrregular);
+        site.IsIrregular = above.LastIsIrregular = isIrregular;
+        if (!isIrregular || !isForeign) above.HasRegularChild = true;
+        return index;
     }
 
     static int Digits(ulong number)
@@ -573,16 +599,12 @@ sealed class ChainAssembly
         return false;
     }
 
-    void Leave()
+    /// <summary>Gives the site above.</summary>
+    int Leave(int open)
     {
-        ref readonly var site = ref _sites[_open];
-        if (site.LastUsed == 0 && (site.OnlyEventsAtOne || site.UsedZero)) LeaveUnused(site);
-        _open = site.Above;
-    }
-
-    void LeaveUnused(in Site site)
-    {
-        if (site.OnlyEventsAtOne || !_twins) _gaps.Add((_open, 1, 1));
+        ref readonly var site = ref _sites[open];
+        if (site.LastUsed == 0 && (site.OnlyEventsAtOne || (site.UsedZero && !_twins))) _gaps.Add((open, 1, 1));
+        return site.Above;
     }
 
     // ---- ids that somebody cut ----
@@ -593,8 +615,6 @@ sealed class ChainAssembly
     /// </summary>
     void FindCutLength()
     {
-        // Lengths that were put together bit by bit are no less than the greatest of them, and below the shortest limit if all are.
-        if (ChainFacts.LengthOf((uint)_any) < ShortestLimit) return;
         var once = new HashSet<int>();
         for (int start = 0, end; start < _entryCount; start = end)
         {
@@ -633,9 +653,6 @@ sealed class ChainAssembly
     void LearnPairs()
     {
         // A proxy that takes part in W3C tracing puts its own span between caller and callee, everywhere: then a difference proves nothing.
-        _trustsSpans = true;
-        (_matchingPairs, _differingPairs) = (0, 0);
-        if ((_any & ChainFacts.IsHandling) == 0) return;
         var sites = _sites.AsSpan(0, _siteCount);
         foreach (ref readonly var site in sites)
         {
@@ -695,7 +712,6 @@ sealed class ChainAssembly
     /// </summary>
     void FindFurtherScopes()
     {
-        if (!_trustsSpans || (_any & ChainFacts.HasParentSpan) == 0) return;
         var scopes = new ulong[_siteCount];
         for (var i = 0; i < _siteCount; i++)
             if (_sites[i].Handlings == 1) scopes[i] = _records[_entries[HandlingOf(_sites[i])].Index].Span;
@@ -813,7 +829,6 @@ sealed class ChainAssembly
     /// <summary>Records without an id are events on the node with their span id, else on the top.</summary>
     void PlaceLoose()
     {
-        if (_loose.Count == 0) return;
         var sites = new Dictionary<ulong, int>();
         foreach (var wanted in (ReadOnlySpan<ulong>)[ChainFacts.IsHandling, ChainFacts.IsCall, ChainFacts.IsEvent])
             for (var site = 0; site < _siteCount; site++)
@@ -839,10 +854,10 @@ sealed class ChainAssembly
         for (var index = 0; index < _siteCount; index++)
         {
             ref readonly var site = ref _sites[index];
-            var isSimple = site.Calls <= 1 && site.Handlings <= 1 && (site.Above < 0 || _sites[site.Above].Next == 0) && !NeedsSplit(site);
+            var isSimple = site.Calls <= 1 && site.Handlings <= 1 && (_nodeCount == _siteCount || site.Above < 0 || _sites[site.Above].Next == 0) && !NeedsSplit(site);
             if (isSimple) AddOne(index);
             else Split(index);
-            if (_sites[index] is { HasFurtherScope: true, Next: 0 }) UnknownExecution(index);
+            if (_hasFurtherScopes && _sites[index] is { HasFurtherScope: true, Next: 0 }) UnknownExecution(index);
             if (_hasUnclear && site.Above >= 0 && _sites[site.Above].IsUnclearBelow) Doubt(index);
         }
     }
@@ -855,7 +870,14 @@ sealed class ChainAssembly
             if (_sites[node].Next == 0) break;
         }
 
-        _sites[index].IsAmbiguous = true;
+        CountAmbiguous(index);
+    }
+
+    void CountAmbiguous(int site)
+    {
+        ref var isAmbiguous = ref _sites[site].IsAmbiguous;
+        if (!isAmbiguous) _ambiguous++;
+        isAmbiguous = true;
     }
 
     List<IndexedRecord> LooseOf(int site) => _looseBySite is not null && _looseBySite.TryGetValue(site, out var loose) ? loose : s_none;
@@ -1071,7 +1093,7 @@ sealed class ChainAssembly
             if (execution.IsAmbiguous)
             {
                 node.Facts |= NodeFacts.Ambiguous;
-                _sites[index].IsAmbiguous = true;
+                CountAmbiguous(index);
             }
 
             // Any record that has an id shows this one's, whichever execution it is in.
@@ -1192,7 +1214,8 @@ sealed class ChainAssembly
         var index = AddExecution(last);
         ref var node = ref _nodes[index];
         node.Facts |= NodeFacts.UnknownExecution | NodeFacts.Ambiguous;
-        _sites[site].IsAmbiguous = _hasBare = true;
+        CountAmbiguous(site);
+        _hasBare = true;
         unknown = new ParentNode { Index = index, Execution = node.Execution, IsUnknownExecution = true, CalleeRecords = ArraySegment<IndexedRecord>.Empty };
         _unknown.Add(index, unknown);
         return unknown;
@@ -1206,7 +1229,7 @@ sealed class ChainAssembly
         HandUp(order);
         if (_hasBare) NameLost(order);
         var sampled = (_any & ChainFacts.IsSampled) != 0 ? FindSampled() : null;
-        int placeholders = 0, calleeOnly = 0, foreign = 0, irregular = 0, ambiguous = 0, depth = 0;
+        int placeholders = 0, calleeOnly = 0, foreign = 0, irregular = 0, depth = 0;
         for (var i = 0; i < _nodeCount; i++)
         {
             var index = order is null ? i : order[i];
@@ -1233,7 +1256,6 @@ sealed class ChainAssembly
                 if ((node.Facts & NodeFacts.Irregular) != 0) irregular++;
             }
 
-            if (site.IsAmbiguous) ambiguous++;
             if (node.Depth > depth) depth = node.Depth;
         }
 
@@ -1253,7 +1275,7 @@ sealed class ChainAssembly
             PlaceholderCount = placeholders,
             GapCount = gapCount,
             CalleeOnlyCount = calleeOnly,
-            AmbiguousCount = ambiguous,
+            AmbiguousCount = _ambiguous,
             IrregularCount = irregular,
             ForeignCount = foreign,
             ErrorCount = _errors,

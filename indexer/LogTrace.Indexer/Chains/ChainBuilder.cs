@@ -21,10 +21,6 @@ public static class ChainBuilder
     {
         ArgumentNullException.ThrowIfNull(traceId);
         ArgumentNullException.ThrowIfNull(records);
-        var all = records as IndexedRecord[] ?? [.. records];
-        var assembly = ChainAssembly.Rent();
-        var chain = assembly.Build(traceId, all, options ?? ChainOptions.Default, known);
-        ChainAssembly.Return(assembly);
-        return chain;
+        return ChainAssembly.Build(traceId, records as IndexedRecord[] ?? [.. records], options ?? ChainOptions.Default, known);
     }
 }

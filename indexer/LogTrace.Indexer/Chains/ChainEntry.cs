@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using LogTrace.Records;
 
 namespace LogTrace.Indexer.Chains;
@@ -53,16 +54,59 @@ struct ChainEntry
 /// </summary>
 static class ChainSort
 {
+    /// <summary>So many at most are put in order by comparing each with each.</summary>
+    public const int Few = 16;
+
     // Runs of equal keys are mostly the few records of one call.
     const int InsertionSortBelow = 17;
+
+    /// <summary>
+    /// By packed ids alone, for few: each goes where as many are smaller. Takes no decision on the way, which a processor would guess wrong every other time. True when some are equal.
+    /// </summary>
+    /// <param name="entries">What to sort.</param>
+    /// <param name="keys">First halves of their ids, and room for as many as <see cref="Few"/>.</param>
+    /// <param name="sorted">Gets them in order.</param>
+    public static bool ByRank(ReadOnlySpan<ChainEntry> entries, ReadOnlySpan<ulong> keys, Span<ChainEntry> sorted)
+    {
+        Span<ulong> ranks = stackalloc ulong[Few];
+        for (var block = 0; block < entries.Length; block += Vector256<ulong>.Count)
+        {
+            var own = Vector256.Create(keys[block..]);
+            var places = Vector256<ulong>.Indices + Vector256.Create((ulong)block);
+            var smaller = Vector256<ulong>.Zero;
+            for (var i = 0; i < entries.Length; i++)
+            {
+                var other = Vector256.Create(keys[i]);
+                smaller -= Vector256.GreaterThan(own, other) | (Vector256.Equals(own, other) & Vector256.GreaterThan(places, Vector256.Create((ulong)i)));
+            }
+
+            smaller.CopyTo(ranks[block..]);
+        }
+
+        for (var i = 0; i < entries.Length; i++) sorted[(int)ranks[i]] = entries[i];
+        var areSome = false;
+        for (var i = 1; i < sorted.Length; i++)
+            if (sorted[i].High == sorted[i - 1].High) areSome |= SinkByLow(sorted, i);
+        return areSome;
+    }
+
+    /// <summary>Moves an entry to its place among those before it that have the same first half. True when one of them is equal to it.</summary>
+    static bool SinkByLow(Span<ChainEntry> sorted, int index)
+    {
+        var entry = sorted[index];
+        for (; index > 0 && sorted[index - 1].High == entry.High && sorted[index - 1].Low > entry.Low; index--) sorted[index] = sorted[index - 1];
+        sorted[index] = entry;
+        return index > 0 && sorted[index - 1].HasKeyOf(entry);
+    }
 
     /// <summary>By packed ids alone. True when some are equal.</summary>
     /// <param name="entries">What to sort.</param>
     /// <param name="keys">First halves of their ids; not to be used afterwards.</param>
-    /// <param name="order">Their places, from 0 on; gets the order.</param>
+    /// <param name="order">Gets their order.</param>
     /// <param name="sorted">Gets them in order.</param>
     public static bool ByKey(ReadOnlySpan<ChainEntry> entries, Span<ulong> keys, Span<int> order, Span<ChainEntry> sorted)
     {
+        for (var i = 0; i < order.Length; i++) order[i] = i;
         keys.Sort(order);
         var areSome = false;
         for (int start = 0, end; start < keys.Length; start = end)

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace LogTrace.Indexer.Chains;
 
 /// <summary>
@@ -29,22 +31,22 @@ sealed class ChainNames
     int[] _slots = new int[64];
     int _count = 1;
 
+    /// <summary>Forgets the trace's names where they are many.</summary>
+    public void LetGo()
+    {
+        if (_count <= Kept) return;
+        _names = new Name[16];
+        _slots = new int[64];
+        _count = 1;
+    }
+
     /// <summary>Forgets the trace.</summary>
     public void Clear()
     {
-        if (_count > Kept)
-        {
-            _names = new Name[16];
-            _slots = new int[64];
-        }
-        else
-        {
-            // Few names were put into slots by their hashes: so they are found again.
-            for (var name = 1; name < _count; name++)
-                for (var slot = _names[name].Hash & (_slots.Length - 1); _slots[slot] != 0; slot = (slot + 1) & (_slots.Length - 1)) _slots[slot] = 0;
-            Array.Clear(_names, 1, _count - 1);
-        }
-
+        // Names were put into slots by their hashes: so they are found again.
+        for (var name = 1; name < _count; name++)
+            for (var slot = _names[name].Hash & (_slots.Length - 1); _slots[slot] != 0; slot = (slot + 1) & (_slots.Length - 1)) _slots[slot] = 0;
+        Array.Clear(_names, 1, _count - 1);
         _count = 1;
     }
 
@@ -109,11 +111,18 @@ sealed class ChainNames
         return _names[name].IsMarked = true;
     }
 
-    /// <summary>A name that is a service's.</summary>
-    public void Know(int service)
+    /// <summary>A name that is a service's. Called now and then from a loop that is better off without it.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public int OfService(string? text, int hash)
     {
+        var service = Of(text, hash);
         if (service != 0) _names[service].IsService = true;
+        return service;
     }
+
+    /// <summary>A name that is a call's target.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public int OfPeer(string? text, int hash) => Of(text, hash);
 
     /// <summary>No name is known as a service's any more.</summary>
     public void ForgetServices()

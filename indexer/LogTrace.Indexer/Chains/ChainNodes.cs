@@ -91,12 +91,11 @@ public sealed class ChainNodes : IReadOnlyList<ChainNode>
 
     IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
 
+    internal ref Node At(int index) => ref PageOfNode(index)[index & (PageSize - 1)];
+
+    /// <summary>The page that a node stands on.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal ref Node At(int index)
-    {
-        var first = _nodes;
-        return ref (uint)index < (uint)first.Length ? ref first[index] : ref _furtherNodes![(index >> PageBits) - 1][index & (PageSize - 1)];
-    }
+    internal Node[] PageOfNode(int index) => index < PageSize ? _nodes : _furtherNodes![(index >> PageBits) - 1];
 
     /// <summary>Services with a record in the chain, in order of appearance.</summary>
     internal IReadOnlyList<string> Services => new ArraySegment<string>(_names!, _names.Length - _serviceCount, _serviceCount);

@@ -262,6 +262,29 @@ public sealed class ChainPropertyTests
         }
     }
 
+    /// <summary>Packed ids that are equal in their first half, in both, or too long to be packed, in traces around the size at which few records are sorted another way.</summary>
+    [Fact]
+    public void Few_records_stand_in_id_order_however_deep_their_ids_are_and_however_often_they_come()
+    {
+        var seed = Environment.TickCount;
+        for (var i = 0; i < 3_000; i++)
+        {
+            var random = new Random(seed + i);
+            var above = string.Concat(Enumerable.Repeat("1.", random.Next(40)));
+            var records = Enumerable.Range(0, 1 + random.Next(24)).Select(_ =>
+            {
+                var id = above + string.Join('.', Enumerable.Range(0, 1 + random.Next(3)).Select(_ => random.Next(random.Next(4) == 0 ? 2_000_000 : 12)));
+                return Record(random.Next(3) == 0 ? "log.info" : "http.get", id, $"s{random.Next(2)}", random.Next(3));
+            }).ToArray();
+
+            var chain = ChainBuilder.Build("t", records);
+
+            chain.ShouldBeSound(records);
+            random.Shuffle(records);
+            Expect(ChainBuilder.Build("t", records).Draw().SequenceEqual(chain.Draw()), $"the same chain in whatever order they come; seed {seed} + {i}");
+        }
+    }
+
     [Fact]
     public void Random_bytes_through_codec_and_chain_never_throw()
     {
