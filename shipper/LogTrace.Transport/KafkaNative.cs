@@ -34,21 +34,20 @@ sealed unsafe class NativeProducer : IDisposable
     readonly byte* _headerName;
     readonly Field* _fields;
     readonly nint* _messages;
-    readonly nint _topic;
     readonly nint _queue;
 
     // Also read by a test, which makes the producer fail for good.
     readonly nint _client;
     readonly Lock _waking = new();
+    nint _topic;
     bool _isClosed;
 
     /// <param name="config">Properties by the library's names.</param>
-    /// <param name="topic">Where all lines go.</param>
     /// <param name="headerName">The one header of every line.</param>
     /// <param name="events">Who is told.</param>
     /// <exception cref="ArgumentException">The library does not know or take a property.</exception>
     /// <exception cref="InvalidOperationException">The library refused to make a producer.</exception>
-    public NativeProducer(IReadOnlyDictionary<string, string> config, string topic, string headerName, IProducerEvents events)
+    public NativeProducer(IReadOnlyDictionary<string, string> config, string headerName, IProducerEvents events)
     {
         _events = events;
         var text = stackalloc byte[MaxTextBytes];
@@ -75,22 +74,24 @@ sealed unsafe class NativeProducer : IDisposable
             if (conf != 0) Library.ConfDestroy(conf);
         }
 
-        fixed (byte* name = Text(topic)) _topic = Library.TopicNew(_client, name, 0);
-        if (_topic == 0)
-        {
-            Library.Destroy(_client);
-            throw new InvalidOperationException($"the library does not take the topic {topic}");
-        }
-
         _queue = Library.QueueGetMain(_client);
         _messages = (nint*)NativeMemory.Alloc(EventsAtOnce, (nuint)sizeof(nint));
         _headerName = (byte*)Marshal.StringToCoTaskMemUTF8(headerName);
         _fields = (Field*)NativeMemory.AllocZeroed(5, (nuint)sizeof(Field));
-        _fields[0] = new Field { Type = FieldType.Topic, First = _topic };
+        _fields[0].Type = FieldType.Topic;
         _fields[1].Type = FieldType.Value;
         _fields[2].Type = FieldType.Key;
         _fields[3] = new Field { Type = FieldType.Header, First = (nint)_headerName };
         _fields[4].Type = FieldType.Opaque;
+    }
+
+    /// <summary>Says where all lines go; once, before the first. From here on the library asks about the topic, which may make it.</summary>
+    /// <exception cref="InvalidOperationException">The library does not take the name.</exception>
+    public void Open(string topic)
+    {
+        fixed (byte* name = Text(topic)) _topic = Library.TopicNew(_client, name, 0);
+        if (_topic == 0) throw new InvalidOperationException($"the library does not take the topic {topic}");
+        _fields[0].First = _topic;
     }
 
     /// <summary>
@@ -193,7 +194,7 @@ sealed unsafe class NativeProducer : IDisposable
         }
 
         Library.QueueDestroy(_queue);
-        Library.TopicDestroy(_topic);
+        if (_topic != 0) Library.TopicDestroy(_topic);
         Library.Destroy(_client);
         NativeMemory.Free(_messages);
         NativeMemory.Free(_fields);

@@ -18,8 +18,13 @@ public static class KafkaTopic
     public static Task<bool> EnsureAsync(KafkaOptions options, CancellationToken cancellationToken = default) => MakeAsync(options, [], cancellationToken);
 
     /// <summary>Tries whether the client takes all <see cref="KafkaOptions.Properties"/>; asks nobody.</summary>
-    /// <exception cref="ArgumentException">It does not; the message says which.</exception>
-    public static void CheckProperties(KafkaOptions options) => Open(options.OrThrow()).Dispose();
+    /// <returns>Ends when the client that was made for it is gone, half a second later; nothing but the end of the process need wait for that.</returns>
+    /// <exception cref="ArgumentException">It does not; the message says which. Thrown by the call.</exception>
+    public static Task CheckProperties(KafkaOptions options)
+    {
+        var tried = Open(options.OrThrow());
+        return Task.Run(tried.Dispose);
+    }
 
     /// <summary>Creates <see cref="KafkaOptions.Topic"/> as a topic of what is set aside if it is absent: one partition, so that it is read in the order in which it came, and bounded to 1 GiB and 30 days.</summary>
     /// <returns>True when it was created, false when it was there.</returns>

@@ -152,16 +152,45 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
 
     Connection Connect(bool oneByOne)
     {
-        if (makesTopic && !_topicIsThere)
+        // The library takes half a second to ask for a producer's id, however quick the broker is: meanwhile the topic is looked at.
+        var early = oneByOne ? null : Make(_options.MaxMessageBytes, false);
+        try
         {
-            KafkaTopic.WaitUntilThereAsync(_options, report ?? (_ => { }), _stop.Token).GetAwaiter().GetResult();
-            _topicIsThere = true;
+            if (makesTopic && !_topicIsThere)
+            {
+                KafkaTopic.WaitUntilThereAsync(_options, DropAndReport, _stop.Token).GetAwaiter().GetResult();
+                _topicIsThere = true;
+            }
+
+            // A batch of messages over the topic's limit is refused as a whole; so the client must know the limit before it makes batches.
+            var limit = KafkaTopic.MaxMessageBytesAsync(_options).WaitAsync(_stop.Token).GetAwaiter().GetResult();
+            if (oneByOne && limit is null) report?.Invoke($"The limit of topic {_options.Topic} for a message cannot be learnt; lines are sent one by one from now on.");
+            if (limit < _options.MaxMessageBytes) Drop();
+            var connection = early ?? Make(Math.Min(_options.MaxMessageBytes, limit ?? int.MaxValue), oneByOne && limit is null);
+            early = connection;
+            connection.Open();
+            early = null;
+            return connection;
+        }
+        finally
+        {
+            Drop();
         }
 
-        // A batch of messages over the topic's limit is refused as a whole; so the client must know the limit before it makes batches.
-        var limit = KafkaTopic.MaxMessageBytesAsync(_options).WaitAsync(_stop.Token).GetAwaiter().GetResult();
-        if (oneByOne && limit is null) report?.Invoke($"The limit of topic {_options.Topic} for a message cannot be learnt; lines are sent one by one from now on.");
-        return new Connection(_options, Math.Min(_options.MaxMessageBytes, limit ?? int.MaxValue), oneByOne && limit is null, _state, it => Statistics = it);
+        Connection Make(int maxMessageBytes, bool singly) => new(_options, maxMessageBytes, singly, _state, it => Statistics = it);
+
+        // What it has to tell of an outage would be told when that is over.
+        void DropAndReport(string what)
+        {
+            Drop();
+            report?.Invoke(what);
+        }
+
+        void Drop()
+        {
+            early?.Dispose();
+            early = null;
+        }
     }
 
     static TransportUnavailableException Closed() => new("The writer was closed before these lines were acknowledged; send them again.");
@@ -186,8 +215,11 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
         public Connection(KafkaOptions options, int maxMessageBytes, bool oneByOne, KafkaState state, Action<KafkaStatistics> measured)
         {
             (_options, _maxMessageBytes, _oneByOne, _state, _measured) = (options, maxMessageBytes, oneByOne, state, measured);
-            _producer = new NativeProducer(Config(), options.Topic, RecordHeader.Name, this);
+            _producer = new NativeProducer(Config(), RecordHeader.Name, this);
         }
+
+        /// <summary>Before the first line; the topic is there.</summary>
+        public void Open() => _producer.Open(_options.Topic);
 
         public bool IsDead => _failure is not null;
 
