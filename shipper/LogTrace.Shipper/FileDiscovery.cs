@@ -17,6 +17,7 @@ sealed class FileDiscovery
     readonly List<string[]> _patterns = [];
     readonly List<string[]> _excludes = [];
     readonly string _ownDirectory;
+    int _foundLast;
 
     /// <param name="patterns">What to find.</param>
     /// <param name="excludes">What to leave out; a pattern without a slash is compared with the file name alone.</param>
@@ -36,7 +37,7 @@ sealed class FileDiscovery
     public List<FoundFile> Find()
     {
         Unreadable.Clear();
-        var found = new Dictionary<FileKey, FoundFile>();
+        var found = new Dictionary<FileKey, FoundFile>(_foundLast);
         foreach (var pattern in _patterns)
         {
             // A name that holds pattern characters itself.
@@ -44,6 +45,7 @@ sealed class FileDiscovery
             Walk("/", pattern, 0, found, []);
         }
 
+        _foundLast = found.Count;
         var files = found.Values.ToList();
         files.Sort((a, b) => a.Status.ModifiedNanos != b.Status.ModifiedNanos
             ? a.Status.ModifiedNanos.CompareTo(b.Status.ModifiedNanos)

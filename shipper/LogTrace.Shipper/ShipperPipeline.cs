@@ -171,7 +171,8 @@ public sealed class ShipperPipeline : IDisposable
         FindFiles();
         AcknowledgeBatches();
         var sent = SendNextBatch();
-        if (IsDue(_nextCheckpoint) || _bytesSinceCheckpoint >= _options.CheckpointBytes) SaveCheckpoint();
+        // Without the first condition all files would be looked through for new ids, ten times a second; a line of such a file is not sent without a save anyway.
+        if ((_isCheckpointDue && IsDue(_nextCheckpoint)) || _bytesSinceCheckpoint >= _options.CheckpointBytes) SaveCheckpoint();
         TellWaiters();
         return sent;
     }
@@ -393,7 +394,7 @@ public sealed class ShipperPipeline : IDisposable
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             if (!_checkpointFails) _logger.CheckpointFailed(_options.StateDirectory, e.Message);
-            _checkpointFails = true;
+            _checkpointFails = _isCheckpointDue = true;
             _nextCheckpoint = After(_options.CheckpointInterval);
             return false;
         }
