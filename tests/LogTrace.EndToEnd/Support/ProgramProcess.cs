@@ -41,7 +41,7 @@ public sealed partial class ProgramProcess : IAsyncDisposable
 
     public static ProgramProcess StartIndexerWith(IReadOnlyDictionary<string, string> environment, string[] arguments) => new("dotnet", [Assembly("LogTrace.Indexer"), .. arguments], environment);
 
-    public static ProgramProcess StartShipper(params string[] arguments) => new("dotnet", [Assembly("LogTrace.Shipper"), .. arguments], null);
+    public static ProgramProcess StartShipper(params string[] arguments) => StartShipperThrough([], new Dictionary<string, string>(), arguments);
 
     public static ProgramProcess StartBenchmarks(params string[] arguments) => new("dotnet", [Assembly("LogTrace.Benchmarks"), .. arguments], null);
 
@@ -51,7 +51,9 @@ public sealed partial class ProgramProcess : IAsyncDisposable
     /// <param name="arguments">The shipper's.</param>
     public static ProgramProcess StartShipperThrough(IReadOnlyList<string> through, IReadOnlyDictionary<string, string> environment, params string[] arguments)
     {
-        string[] command = [.. through, "dotnet", Assembly("LogTrace.Shipper"), .. arguments];
+        // tests/run names the machine code that ./logtrace ship runs, where there is any.
+        string[] shipper = Environment.GetEnvironmentVariable("LOGTRACE_TEST_SHIPPER") is { Length: > 0 } native ? [native] : ["dotnet", Assembly("LogTrace.Shipper")];
+        string[] command = [.. through, .. shipper, .. arguments];
         return new(command[0], command[1..], environment);
     }
 
