@@ -13,7 +13,7 @@ enum On
     Real,
     Real3,
 
-    /// <summary>Tests that carry the row's number as trait Fault, and need no seed.</summary>
+    /// <summary>Tests that carry the row's number as trait Fault.</summary>
     Tests,
 }
 
@@ -31,8 +31,8 @@ sealed record FaultRow(int Number, string Fault, string MustHold, On On, Func<Fa
     /// <summary>Its short form is one of the everyday tests.</summary>
     public bool IsEveryday { get; init; } = On is On.Mock or On.Mock2;
 
-    /// <summary>So long, and of so little chance, that one seed is enough.</summary>
-    public bool IsOnce { get; init; }
+    /// <summary>So long, or of so little chance, that one seed is enough.</summary>
+    public bool IsOnce { get; init; } = On == On.Tests;
 
     public int Files { get; init; } = 3;
 
@@ -47,9 +47,6 @@ sealed record FaultRow(int Number, string Fault, string MustHold, On On, Func<Fa
     public string? WhyNot => Missing() ?? (On is On.Real or On.Real3 ? RealEngines.OwnMissing : null);
 }
 
-/// <summary>What became of one row with one seed.</summary>
-sealed record FaultOutcome(string Row, int Seed, bool Passed, double Seconds, FaultFigures? Figures, FaultFigures? Rsyslog, string Says);
-
 /// <summary>The rows, and how one of them is run.</summary>
 static class FaultMatrix
 {
@@ -63,7 +60,7 @@ static class FaultMatrix
         new(2, "Kafka down; shipper stopped; both come back", "ends within 10 s", On.Real, ProcessFaults.KafkaDownAsync) { HasPeer = true },
         new(2, "broker killed, back after 5 s", "", On.Real, ProcessFaults.BrokerKilledAsync) { HasPeer = true },
         new(2, "broker hung for 60 s", "", On.Real, ProcessFaults.BrokerHungAsync) { HasPeer = true },
-        new(2, "Kafka down for 10 minutes under load", "memory flat, ends within 10 s", On.Mock, ProcessFaults.LongOutageAsync) { IsEveryday = false },
+        new(2, "Kafka down for 10 minutes under load", "memory flat, ends within 10 s", On.Mock, ProcessFaults.LongOutageAsync) { IsEveryday = false, IsOnce = true },
         new(3, "rename rotation storm, also while the shipper is stopped or killed", "", On.Mock, FileFaults.RotationStormAsync) { HasPeer = true },
         new(3, "rename rotation storm, also while the shipper is stopped or killed", "", On.Real, FileFaults.RotationStormAsync) { HasPeer = true },
         new(4, "copytruncate; emptied and grown past the old size; running and stopped", "", On.Mock, FileFaults.CopyTruncateAsync),
@@ -97,7 +94,7 @@ static class FaultMatrix
         new(29, "store killed or hung for 15 minutes, the poll interval of the group 5 minutes", "nobody leaves the group; each record once, every chain document as its records make it", On.Real, IndexerFaults.StoreAwayLongAsync) { Files = 1, IsOnce = true },
         new(30, "every record refused by the store", "all set aside with the reason, nothing repeated", On.Tests),
         new(31, "dead letter full or away", "nothing is committed, nothing dropped", On.Tests),
-        new(32, "random mix of these for 10 minutes", "memory and state flat", On.Mock, ProcessFaults.SoakAsync),
+        new(32, "random mix of these for 10 minutes", "memory and state flat", On.Mock, ProcessFaults.SoakAsync) { IsOnce = true },
     ];
 
     /// <summary>Runs a row with one seed.</summary>

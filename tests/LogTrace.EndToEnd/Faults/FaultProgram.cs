@@ -2,58 +2,53 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.Diagnostics;
 using System.Globalization;
-using System.Runtime.InteropServices;
 using System.Text;
-using System.Text.Json;
 using LogTrace.Tests.Support;
 
 namespace LogTrace.EndToEnd.Faults;
 
 /// <summary>
-/// <c>./logtrace test --faults</c>: runs rows of the fault matrix with many seeds and writes the table. What passed is remembered in a file, line by line as it happens,
-/// so that a run that was broken off goes on where it was.
+/// <c>./logtrace test --faults</c>: runs rows of the fault matrix with many seeds and writes the table. What was seen is remembered in a committed file as it happens, so that a run
+/// that was broken off, or is made anew from another checkout, goes on where it was.
 /// </summary>
 static class FaultProgram
 {
-    static readonly JsonSerializerOptions Json = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
-
     static string Root => Repository.Root;
 
-    static string DefaultResults => Path.Combine(Root, "artifacts", "faults.jsonl");
-
-    static string Table => Path.Combine(Root, "tests", "FAULTS.md");
+    static readonly FaultResults Results = new(Path.Combine(Root, "tests", "faults.jsonl"), Path.Combine(Root, "tests", "FAULTS.md"), Path.Combine(Root, "artifacts", "faults.lock"));
 
     public static Task<int> Main(string[] args)
     {
         var rows = new Argument<int[]>("ROW") { Description = "Numbers of the rows to run (default all).", Arity = ArgumentArity.ZeroOrMore };
-        var seeds = new Option<int>("--seeds") { HelpName = "N", Description = "How many seeds for each row.", DefaultValueFactory = _ => 20 };
+        var seeds = new Option<int>("--seeds") { HelpName = "N", Description = "How many seeds for each row; with 0 only the table is written again.", DefaultValueFactory = _ => 20 };
         var from = new Option<int>("--from") { HelpName = "N", Description = "The first seed.", DefaultValueFactory = _ => 1 };
-        var on = new Option<string?>("--on") { HelpName = "BROKER", Description = "Only on mock, kafka or kafka3." };
+        var on = new Option<string?>("--on") { HelpName = "BROKER", Description = "Only on mock, kafka or kafka3, or only those that are tests." };
+        var fault = new Option<string?>("--fault") { HelpName = "TEXT", Description = "Only rows whose fault has TEXT in it, such as hung." };
         var isShort = new Option<bool>("--short") { Description = "The short forms, as in the everyday tests; not remembered." };
-        var again = new Option<bool>("--again") { Description = "Forget what has passed before." };
-        var command = new Command("--faults", "Tries the fault matrix: the shipper, and rsyslog beside it, under faults. Says what was lost, doubled and set aside.") { new HelpOption(), rows, seeds, from, on, isShort, again };
-        command.SetAction((parsed, _) => RunAsync(parsed.GetValue(rows)!, parsed.GetValue(from), parsed.GetValue(seeds), parsed.GetValue(on), parsed.GetValue(isShort), parsed.GetValue(again)));
+        var again = new Option<bool>("--again") { Description = "Also what has held before; its new outcome takes the place of the old one." };
+        var command = new Command("--faults", "Tries the fault matrix: shipper and indexer, and rsyslog beside them, under faults. Says what was lost, doubled and set aside. What was seen is remembered in tests/faults.jsonl, the table is tests/FAULTS.md; several may run side by side.") { new HelpOption(), rows, seeds, from, on, fault, isShort, again };
+        command.SetAction((parsed, _) => RunAsync(parsed.GetValue(rows)!, parsed.GetValue(from), parsed.GetValue(seeds), parsed.GetValue(on), parsed.GetValue(fault), parsed.GetValue(isShort), parsed.GetValue(again)));
         return command.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = null });
     }
 
-    static async Task<int> RunAsync(int[] numbers, int from, int seeds, string? on, bool isShort, bool again)
+    static async Task<int> RunAsync(int[] numbers, int from, int seeds, string? on, string? fault, bool isShort, bool again)
     {
-        On[]? wanted = on?.ToLowerInvariant() switch { null => null, "mock" => [On.Mock, On.Mock2], "kafka" => [On.Real], "kafka3" => [On.Real3], _ => [] };
+        On[]? wanted = on?.ToLowerInvariant() switch { null => null, "mock" => [On.Mock, On.Mock2], "kafka" => [On.Real], "kafka3" => [On.Real3], "tests" => [On.Tests], _ => [] };
         if (wanted is [])
         {
-            await Console.Error.WriteLineAsync($"--on is {on}; it must be mock, kafka or kafka3.");
+            await Console.Error.WriteLineAsync($"--on is {on}; it must be mock, kafka, kafka3 or tests.");
             return 2;
         }
 
-        var rows = FaultMatrix.Rows.Where(row => (numbers.Length == 0 || numbers.Contains(row.Number)) && (wanted is null || wanted.Contains(row.On))).ToList();
+        var rows = FaultMatrix.Rows.Where(row => (numbers.Length == 0 || numbers.Contains(row.Number)) && (wanted is null || wanted.Contains(row.On)) && (fault is null || row.Fault.Contains(fault, StringComparison.OrdinalIgnoreCase))).ToList();
         if (numbers.Except(FaultMatrix.Rows.Select(row => row.Number)).ToList() is { Count: > 0 } unknown)
         {
             await Console.Error.WriteLineAsync($"There is no row {string.Join(", ", unknown)}; there are {string.Join(", ", FaultMatrix.Rows.Select(row => row.Number).Distinct())}.");
             return 2;
         }
 
-        if (again && !isShort) File.Delete(DefaultResults);
-        var known = Remembered();
+        var (date, commit) = (DateTime.UtcNow.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture), Commit());
+        if (!isShort) Results.WriteTable();
         if (RsyslogShipper.Missing is { } reason) Console.WriteLine($"Without rsyslog: {reason}.");
         var failed = 0;
         var brokers = new Dictionary<On, RealBroker>();
@@ -67,9 +62,9 @@ static class FaultProgram
                     continue;
                 }
 
-                for (var seed = from; seed < from + (row.IsOnce ? 1 : seeds); seed++)
+                for (var seed = from; seed < from + (row.IsOnce ? Math.Min(seeds, 1) : seeds); seed++)
                 {
-                    if (!isShort && known.Any(it => it.Row == row.Key && it.Seed == seed && it.Passed))
+                    if (!isShort && !again && Results.HasPassed(row, seed))
                     {
                         Console.WriteLine($"row {row.Key}, seed {seed}: passed before");
                         continue;
@@ -80,11 +75,8 @@ static class FaultProgram
                     Console.WriteLine(Describe(outcome));
                     if (!outcome.Passed) failed++;
                     if (isShort) continue;
-                    await File.AppendAllTextAsync(DefaultResults, JsonSerializer.Serialize(outcome, Json) + "\n");
-                    // Written each time: who breaks off has the table so far.
-                    await File.WriteAllTextAsync(Table, Markdown(Remembered()));
-                    // They are the same for every seed.
-                    if (row.On == On.Tests) break;
+                    Results.Add(outcome with { Date = date, Commit = commit });
+                    if (!outcome.Passed) await KeepAsync(row, outcome);
                 }
             }
         }
@@ -119,8 +111,37 @@ static class FaultProgram
         return new FaultOutcome(row.Key, seed, passed, watch.Elapsed.TotalSeconds, null, null, passed ? System.Text.RegularExpressions.Regex.Replace(summary!, @".*Passed:\s+(\d+),.*", "$1 tests") : output);
     }
 
-    static List<FaultOutcome> Remembered() =>
-        File.Exists(DefaultResults) ? [.. File.ReadLines(DefaultResults).Select(line => JsonSerializer.Deserialize<FaultOutcome>(line)!)] : [];
+    /// <summary>All that is known of a failure, for whoever looks into it.</summary>
+    static async Task KeepAsync(FaultRow row, FaultOutcome outcome)
+    {
+        var folder = Directory.CreateDirectory(Path.Combine(Root, "artifacts", "faults")).FullName;
+        var path = Path.Combine(folder, $"row{row.Number}-{row.Broker.Replace(" ", "", StringComparison.Ordinal)}-seed{outcome.Seed}-{DateTime.UtcNow:HHmmss}.txt");
+        await File.WriteAllTextAsync(path, $"{row.Key}, seed {outcome.Seed}\n{outcome.Says}\n");
+        Console.WriteLine($"All that is known of it: {path}");
+    }
+
+    /// <summary>The newest change of what is under test, and whether there are others that are not committed.</summary>
+    static string Commit()
+    {
+        string[] program = ["--", "logger", "shipper", "indexer"];
+        return Git(["log", "-1", "--format=%h", .. program]) is { Length: > 0 } commit ? commit + (Git(["status", "--porcelain", .. program]) is { Length: > 0 } ? "+" : "") : "unknown";
+    }
+
+    static string? Git(string[] arguments)
+    {
+        try
+        {
+            using var git = Process.Start(new ProcessStartInfo("git", arguments) { WorkingDirectory = Root, RedirectStandardOutput = true, RedirectStandardError = true })!;
+            var output = git.StandardOutput.ReadToEnd();
+            git.WaitForExit();
+            return git.ExitCode == 0 ? output.Trim() : null;
+        }
+        catch (System.ComponentModel.Win32Exception)
+        {
+            // A checkout without git.
+            return null;
+        }
+    }
 
     static string Describe(FaultOutcome outcome)
     {
@@ -130,35 +151,6 @@ static class FaultProgram
         if (outcome.Rsyslog is { } theirs) text.Append(CultureInfo.InvariantCulture, $"; rsyslog lost {theirs.Lost:N0}, doubled {theirs.Doubled:N0}");
         // A transcript may be long, and its end says most.
         if (outcome.Says.Length > 0) text.Append("; ").Append(outcome.Says.Length <= 4_000 ? outcome.Says : $"{outcome.Says[..1_000]}\n...\n{outcome.Says[^3_000..]}");
-        return text.ToString();
-    }
-
-    /// <summary>The table of everything that is remembered; a row's last outcome with a seed counts.</summary>
-    static string Markdown(List<FaultOutcome> outcomes)
-    {
-        var text = new StringBuilder(string.Create(CultureInfo.InvariantCulture, $"""
-            # The fault matrix
-
-            Written by `./logtrace test --faults`; {DateTime.UtcNow:yyyy-MM-dd HH:mm} UTC, {Environment.ProcessorCount} cores, {RuntimeInformation.OSDescription}, {RuntimeInformation.FrameworkDescription}.
-
-            *Lost*: neither in the topic nor set aside. *Doubled*: in the topic as two different records, which a store would keep both; rsyslog gives its messages no identity, so each repeated
-            one counts. *Sent again*: messages beyond one for each line, which the store recognises. Sums over all seeds. rsyslog: Debian's, the same lines, faults and moments.
-
-            | row | fault | on | seeds held | lines | lost | doubled | sent again | rsyslog lost | doubled | seen |
-            |---|---|---|---|---|---|---|---|---|---|---|
-
-            """));
-        foreach (var row in FaultMatrix.Rows)
-        {
-            var tried = outcomes.Where(outcome => outcome.Row == row.Key).GroupBy(outcome => outcome.Seed).Select(group => group.Last()).OrderBy(outcome => outcome.Seed).ToList();
-            if (tried.Count == 0) continue;
-            var (ours, theirs) = (tried.Select(it => it.Figures).OfType<FaultFigures>().ToList(), tried.Select(it => it.Rsyslog).OfType<FaultFigures>().ToList());
-            string Sum(List<FaultFigures> of, Func<FaultFigures, int> what) => of.Count == 0 ? "" : of.Sum(it => (long)what(it)).ToString("N0", CultureInfo.InvariantCulture);
-            var says = tried[^1].Passed ? tried[^1].Says.Split('\n')[0] : "DID NOT HOLD, see the output";
-            text.Append(CultureInfo.InvariantCulture,
-                $"| {row.Number} | {row.Fault}{(row.MustHold.Length > 0 ? $" ({row.MustHold})" : "")} | {row.Broker} | {tried.Count(it => it.Passed)} of {tried.Count} | {Sum(ours, it => it.Written)} | {Sum(ours, it => it.Lost)} | {Sum(ours, it => it.Doubled)} | {Sum(ours, it => it.SentAgain)} | {Sum(theirs, it => it.Lost)} | {Sum(theirs, it => it.Doubled)} | {says.Replace("|", "/", StringComparison.Ordinal)} |\n");
-        }
-
         return text.ToString();
     }
 }
