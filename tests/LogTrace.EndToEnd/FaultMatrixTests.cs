@@ -1,5 +1,5 @@
-using System.Globalization;
 using LogTrace.EndToEnd.Faults;
+using LogTrace.Tests.Support;
 
 namespace LogTrace.EndToEnd;
 
@@ -12,7 +12,7 @@ public sealed class FaultMatrixTests
     [MemberData(nameof(Rows))]
     public async Task Nothing_is_lost_and_no_line_becomes_two_records(string row)
     {
-        var seed = int.TryParse(Environment.GetEnvironmentVariable("LOGTRACE_TEST_SEED"), CultureInfo.InvariantCulture, out var given) ? given : 1;
+        var seed = TestSeed.Given ?? 1;
 
         var outcome = await FaultMatrix.RunAsync(FaultMatrix.Rows.Single(it => it.Key == row), seed, isShort: true);
 

@@ -3,25 +3,20 @@ using LogTrace.Tests.Support;
 
 namespace LogTrace.EndToEnd;
 
-/// <summary>Rows 7 and 29 of the fault matrix, on the broker that all tests share, with one seed; <c>./logtrace test --faults 7 9 29</c> runs many.</summary>
+/// <summary>The short form of each row of the fault matrix that is about indexers, on the real servers that all tests share, with one seed. <c>./logtrace test --faults</c> runs the long forms with many.</summary>
 public sealed class IndexerFaultTests
 {
-    [RealKafkaTheory]
-    [InlineData(1)]
-    public async Task Two_indexers_killed_at_random_moments_leave_every_record_once_and_every_chain_as_its_records_make_it(int seed)
-    {
-        await using var broker = new SharedBroker(await RealEngines.KafkaAsync());
-        await using var it = new FaultCase(seed, isShort: true, broker, 1, contender => new LogTraceShipper(contender));
-        await broker.CreateTopicAsync(it.Topic);
-        await IndexerFaults.KilledAsync(it);
-    }
+    public static TheoryData<string> Rows() => [.. FaultMatrix.Rows.Where(row => row.On == On.Real && row.LeavesBroker && !row.IsOnce && row.WhyNot is null).Select(row => row.Key)];
 
-    [OwnEngineFact]
-    public async Task Store_away_for_longer_than_the_poll_interval_throws_nobody_out_of_the_group_and_loses_nothing()
+    [RealKafkaTheory]
+    [MemberData(nameof(Rows))]
+    public async Task Each_record_is_stored_once_or_set_aside_and_every_chain_is_as_its_records_make_it(string row)
     {
+        var seed = TestSeed.Given ?? 1;
         await using var broker = new SharedBroker(await RealEngines.KafkaAsync());
-        await using var it = new FaultCase(1, isShort: true, broker, 1, contender => new LogTraceShipper(contender));
-        await broker.CreateTopicAsync(it.Topic);
-        await IndexerFaults.StoreAwayAsync(it);
+
+        var outcome = await FaultMatrix.RunAsync(FaultMatrix.Rows.Single(it => it.Key == row), seed, isShort: true, broker);
+
+        outcome.Passed.Should().BeTrue($"LOGTRACE_TEST_SEED={seed}: {outcome.Says}");
     }
 }

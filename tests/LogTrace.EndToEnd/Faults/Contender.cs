@@ -125,14 +125,6 @@ sealed class LogTraceShipper(FaultCase of) : Contender
 /// <summary>rsyslog, as the one shipper to Kafka that Debian has, with the settings that lose least of those that keep its throughput.</summary>
 sealed class RsyslogShipper(FaultCase of) : Contender
 {
-    const string Program = "/usr/sbin/rsyslogd";
-
-    /// <summary>Why it cannot be run; null when it can.</summary>
-    public static string? Missing { get; } =
-        !File.Exists(Program) ? "no rsyslogd: install Debian's packages rsyslog and rsyslog-kafka"
-        : !Directory.EnumerateFiles("/usr/lib", "omkafka.so", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 3, IgnoreInaccessible = true }).Any() ? "no omkafka: install Debian's package rsyslog-kafka"
-        : null;
-
     // It says nothing when it has begun.
     public override bool HasBegun => File.Exists(of.Folder["rsyslog/stats.json"]);
 
@@ -160,7 +152,7 @@ sealed class RsyslogShipper(FaultCase of) : Contender
             }
 
             """);
-        return ProgramProcess.Start(Program, "-n", "-iNONE", "-f", Path.Combine(work, "rsyslog.conf"));
+        return ProgramProcess.Start(Rsyslog.Program, "-n", "-iNONE", "-f", Path.Combine(work, "rsyslog.conf"));
     }
 
     /// <summary>It never says that it has finished: it has when nothing more arrives for a good while.</summary>
@@ -177,4 +169,19 @@ sealed class RsyslogShipper(FaultCase of) : Contender
         }, "it comes to rest", Deadline);
         await KillAsync();
     }
+}
+
+/// <summary>What Debian has of rsyslog.</summary>
+static class Rsyslog
+{
+    public const string Program = "/usr/sbin/rsyslogd";
+
+    /// <summary>Why it cannot be run; null when it can.</summary>
+    public static string? Missing { get; } =
+        !File.Exists(Program) ? "no rsyslogd: install Debian's packages rsyslog, rsyslog-kafka and rsyslog-elasticsearch"
+        : !Has("omkafka.so") ? "no omkafka: install Debian's package rsyslog-kafka"
+        : !Has("omelasticsearch.so") ? "no omelasticsearch: install Debian's package rsyslog-elasticsearch"
+        : null;
+
+    static bool Has(string module) => Directory.EnumerateFiles("/usr/lib", module, new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 3, IgnoreInaccessible = true }).Any();
 }

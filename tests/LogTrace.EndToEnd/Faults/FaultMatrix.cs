@@ -34,6 +34,9 @@ sealed record FaultRow(int Number, string Fault, string MustHold, On On, Func<Fa
     /// <summary>So long, or of so little chance, that one seed is enough.</summary>
     public bool IsOnce { get; init; } = On == On.Tests;
 
+    /// <summary>The broker takes no harm, so it may be one that others use.</summary>
+    public bool LeavesBroker { get; init; }
+
     public int Files { get; init; } = 3;
 
     /// <summary>Why it cannot be tried here; null when it can.</summary>
@@ -44,7 +47,7 @@ sealed record FaultRow(int Number, string Fault, string MustHold, On On, Func<Fa
 
     public string Broker => On switch { On.Mock or On.Mock2 => "mock", On.Real => "Kafka", On.Real3 => "3 x Kafka", _ => "tests" };
 
-    public string? WhyNot => Missing() ?? (On is On.Real or On.Real3 ? RealEngines.OwnMissing : null);
+    public string? WhyNot => Missing() ?? (On is On.Real or On.Real3 ? LeavesBroker ? RealEngines.KafkaMissing : RealEngines.OwnMissing : null);
 }
 
 /// <summary>The rows, and how one of them is run.</summary>
@@ -66,9 +69,10 @@ static class FaultMatrix
         new(4, "copytruncate; emptied and grown past the old size; running and stopped", "", On.Mock, FileFaults.CopyTruncateAsync),
         new(5, "inode reused", "the new file from its first byte", On.Mock, FileFaults.InodeReusedAsync) { Files = 1 },
         new(6, "state cut, zeroed, emptied, changed; disk of the state full", "", On.Mock, ProcessFaults.StateSpoiltAsync),
-        new(7, "two indexers killed (-9) at random moments, a topic without keys", "each record once, every chain document as its records make it", On.Real, IndexerFaults.KilledAsync) { Files = 1, Missing = static () => RealEngines.ElasticsearchMissing },
+        new(7, "two indexers killed (-9) at random moments, a topic without keys", "each record once, every chain document as its records make it", On.Real, IndexerFaults.KilledAsync) { Files = 1, LeavesBroker = true, HasPeer = true, Missing = static () => RealEngines.ElasticsearchMissing },
+        new(8, "bulk answered by 429, 503, 400, 409, 413, cut, broken, too short, or not at all", "each record stored once or set aside, nothing committed before", On.Real, IndexerFaults.BulksSpoiltAsync) { Files = 1, LeavesBroker = true, HasPeer = true, Missing = static () => RealEngines.ElasticsearchMissing },
         new(8, "bulk answered by 429, 503, 400, 409, 413, cut or broken, or not at all", "each record stored once or set aside, nothing committed before", On.Tests),
-        new(9, "one of two indexers frozen beyond its session, again and again", "each record once, every chain document as its records make it", On.Real, IndexerFaults.FrozenAsync) { Files = 1, Missing = static () => RealEngines.ElasticsearchMissing },
+        new(9, "one of two indexers frozen beyond its session, again and again", "each record once, every chain document as its records make it", On.Real, IndexerFaults.FrozenAsync) { Files = 1, LeavesBroker = true, Missing = static () => RealEngines.ElasticsearchMissing },
         new(10, "hostile bytes, with kills", "each line byte by byte in the topic or set aside", On.Mock, FileFaults.HostileBytesAsync),
         new(11, "message larger than the broker takes, also when its limit is lowered", "set aside, the stream goes on", On.Tests),
         new(12, "errors in bursts, connections dropped, leaders moved", "", On.Mock2, BrokerFaults.ErrorsAsync),
@@ -90,9 +94,11 @@ static class FaultMatrix
         new(26, "rotated file compressed", "not read twice", On.Tests),
         new(27, "disk of the logs full, lines cut in half", "", On.Mock, FileFaults.LogDiskFullAsync) { Missing = NeedsSmallDisk },
         new(28, "device number changed by a remount", "nothing sent again", On.Tests),
-        new(29, "store killed or hung for 60 s, the poll interval of the group 20 s", "nobody leaves the group; each record once, every chain document as its records make it", On.Real, IndexerFaults.StoreAwayAsync) { Files = 1 },
-        new(29, "store killed or hung for 15 minutes, the poll interval of the group 5 minutes", "nobody leaves the group; each record once, every chain document as its records make it", On.Real, IndexerFaults.StoreAwayLongAsync) { Files = 1, IsOnce = true },
+        new(29, "store killed or hung for 60 s, the poll interval of the group 20 s", "nobody leaves the group; each record once, every chain document as its records make it", On.Real, IndexerFaults.StoreAwayAsync) { Files = 1, LeavesBroker = true, Missing = static () => RealEngines.OwnMissing },
+        new(29, "store killed or hung for 15 minutes, the poll interval of the group 5 minutes", "nobody leaves the group; each record once, every chain document as its records make it", On.Real, IndexerFaults.StoreAwayLongAsync) { Files = 1, LeavesBroker = true, Missing = static () => RealEngines.OwnMissing, IsOnce = true },
+        new(30, "every record refused by the store", "all set aside with the reason, nothing repeated", On.Real, IndexerFaults.AllRefusedAsync) { Files = 1, LeavesBroker = true, Missing = static () => RealEngines.ElasticsearchMissing },
         new(30, "every record refused by the store", "all set aside with the reason, nothing repeated", On.Tests),
+        new(31, "dead letter's disk full or its topic away, with kills", "nothing is committed, nothing dropped", On.Mock, IndexerFaults.DeadLetterAwayAsync) { Files = 1 },
         new(31, "dead letter full or away", "nothing is committed, nothing dropped", On.Tests),
         new(32, "random mix of these for 10 minutes", "memory and state flat", On.Mock, ProcessFaults.SoakAsync) { IsOnce = true },
     ];
@@ -109,7 +115,7 @@ static class FaultMatrix
         {
             (figures, var notes) = await OnceAsync(row, seed, isShort, real, it => new LogTraceShipper(it));
             says.AddRange(notes);
-            if (withPeer && row.HasPeer && RsyslogShipper.Missing is null)
+            if (withPeer && row.HasPeer && Rsyslog.Missing is null)
             {
                 (rsyslog, var theirs) = await OnceAsync(row, seed, isShort, real, it => new RsyslogShipper(it));
                 says.AddRange(theirs.Select(note => $"rsyslog: {note}"));

@@ -3,6 +3,7 @@ using System.CommandLine.Help;
 using System.Diagnostics;
 using System.Globalization;
 using System.Text;
+using LogTrace.EndToEnd.Support;
 using LogTrace.Tests.Support;
 
 namespace LogTrace.EndToEnd.Faults;
@@ -24,14 +25,15 @@ static class FaultProgram
         var from = new Option<int>("--from") { HelpName = "N", Description = "The first seed.", DefaultValueFactory = _ => 1 };
         var on = new Option<string?>("--on") { HelpName = "BROKER", Description = "Only on mock, kafka or kafka3, or only those that are tests." };
         var fault = new Option<string?>("--fault") { HelpName = "TEXT", Description = "Only rows whose fault has TEXT in it, such as hung." };
+        var alone = new Option<bool>("--alone") { Description = "Without rsyslog, which takes as long again." };
         var isShort = new Option<bool>("--short") { Description = "The short forms, as in the everyday tests; not remembered." };
         var again = new Option<bool>("--again") { Description = "Also what has held before; its new outcome takes the place of the old one." };
-        var command = new Command("--faults", "Tries the fault matrix: shipper and indexer, and rsyslog beside them, under faults. Says what was lost, doubled and set aside. What was seen is remembered in tests/faults.jsonl, the table is tests/FAULTS.md; several may run side by side.") { new HelpOption(), rows, seeds, from, on, fault, isShort, again };
-        command.SetAction((parsed, _) => RunAsync(parsed.GetValue(rows)!, parsed.GetValue(from), parsed.GetValue(seeds), parsed.GetValue(on), parsed.GetValue(fault), parsed.GetValue(isShort), parsed.GetValue(again)));
+        var command = new Command("--faults", "Tries the fault matrix: shipper and indexer, and rsyslog beside them, under faults. Says what was lost, doubled and set aside. What was seen is remembered in tests/faults.jsonl, the table is tests/FAULTS.md; several may run side by side.") { new HelpOption(), rows, seeds, from, on, fault, alone, isShort, again };
+        command.SetAction((parsed, _) => RunAsync(parsed.GetValue(rows)!, parsed.GetValue(from), parsed.GetValue(seeds), parsed.GetValue(on), parsed.GetValue(fault), parsed.GetValue(alone), parsed.GetValue(isShort), parsed.GetValue(again)));
         return command.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = null });
     }
 
-    static async Task<int> RunAsync(int[] numbers, int from, int seeds, string? on, string? fault, bool isShort, bool again)
+    static async Task<int> RunAsync(int[] numbers, int from, int seeds, string? on, string? fault, bool alone, bool isShort, bool again)
     {
         On[]? wanted = on?.ToLowerInvariant() switch { null => null, "mock" => [On.Mock, On.Mock2], "kafka" => [On.Real], "kafka3" => [On.Real3], "tests" => [On.Tests], _ => [] };
         if (wanted is [])
@@ -47,9 +49,10 @@ static class FaultProgram
             return 2;
         }
 
+        ProgramProcess.PrefersAhead = true;
         var (date, commit) = (DateTime.UtcNow.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture), Commit());
         if (!isShort) Results.WriteTable();
-        if (RsyslogShipper.Missing is { } reason) Console.WriteLine($"Without rsyslog: {reason}.");
+        if (!alone && Rsyslog.Missing is { } reason) Console.WriteLine($"Without rsyslog: {reason}.");
         var failed = 0;
         var brokers = new Dictionary<On, RealBroker>();
         try
@@ -71,7 +74,7 @@ static class FaultProgram
                     }
 
                     Console.Write($"row {row.Key}, seed {seed}: ");
-                    var outcome = row.On == On.Tests ? await TestsAsync(row, seed) : await FaultMatrix.RunAsync(row, seed, isShort, await BrokerAsync(row.On, brokers), withPeer: true);
+                    var outcome = row.On == On.Tests ? await TestsAsync(row, seed) : await FaultMatrix.RunAsync(row, seed, isShort, await BrokerAsync(row, brokers), withPeer: !alone);
                     Console.WriteLine(Describe(outcome));
                     if (!outcome.Passed) failed++;
                     if (isShort) continue;
@@ -89,10 +92,11 @@ static class FaultProgram
         return failed == 0 ? 0 : 1;
     }
 
-    static async Task<FaultBroker?> BrokerAsync(On on, Dictionary<On, RealBroker> brokers)
+    static async Task<FaultBroker?> BrokerAsync(FaultRow row, Dictionary<On, RealBroker> brokers)
     {
-        if (on is not (On.Real or On.Real3)) return null;
-        if (!brokers.TryGetValue(on, out var broker)) brokers[on] = broker = await RealBroker.StartAsync(on == On.Real ? "kafka" : "kafka3");
+        if (row.On is not (On.Real or On.Real3)) return null;
+        if (row.LeavesBroker) return new SharedBroker(await RealEngines.KafkaAsync());
+        if (!brokers.TryGetValue(row.On, out var broker)) brokers[row.On] = broker = await RealBroker.StartAsync(row.On == On.Real ? "kafka" : "kafka3");
         // A row that failed may have left it dead.
         await broker.ComeBackAsync();
         return broker;
@@ -147,7 +151,7 @@ static class FaultProgram
     {
         var text = new StringBuilder(outcome.Passed ? "held" : "DID NOT HOLD");
         text.Append(CultureInfo.InvariantCulture, $" in {outcome.Seconds:F0} s");
-        if (outcome.Figures is { } figures) text.Append(CultureInfo.InvariantCulture, $"; {figures.Written:N0} lines, lost {figures.Lost:N0}, doubled {figures.Doubled:N0}, sent again {figures.SentAgain:N0}, set aside {figures.SetAside:N0}");
+        if (outcome.Figures is { } figures) text.Append(CultureInfo.InvariantCulture, $"; {figures.Written:N0} lines, lost {figures.Lost:N0}, doubled {figures.Doubled:N0}{(figures.SentAgain is { } again ? $", sent again {again:N0}" : "")}, set aside {figures.SetAside:N0}");
         if (outcome.Rsyslog is { } theirs) text.Append(CultureInfo.InvariantCulture, $"; rsyslog lost {theirs.Lost:N0}, doubled {theirs.Doubled:N0}");
         // A transcript may be long, and its end says most.
         if (outcome.Says.Length > 0) text.Append("; ").Append(outcome.Says.Length <= 4_000 ? outcome.Says : $"{outcome.Says[..1_000]}\n...\n{outcome.Says[^3_000..]}");

@@ -36,10 +36,11 @@ sealed record FaultOutcome(string Row, int Seed, bool Passed, double Seconds, Fa
 sealed record FaultSummary(string Row, int Tried, int Held, FaultSums? Sums, FaultSums? Rsyslog, string Says, string Date, string Commit);
 
 /// <summary>Figures of several seeds together; null where none were kept.</summary>
-sealed record FaultSums(long? Written, long? Lost, long? Doubled, long? SentAgain)
+/// <param name="Seeds">Of how many, where those are not all that were tried.</param>
+sealed record FaultSums(long? Written, long? Lost, long? Doubled, long? SentAgain, int? Seeds = null)
 {
-    public static FaultSums? Of(IReadOnlyCollection<FaultFigures> figures) =>
-        figures.Count == 0 ? null : new(figures.Sum(it => (long)it.Written), figures.Sum(it => (long)it.Lost), figures.Sum(it => (long)it.Doubled), figures.Sum(it => (long)it.SentAgain));
+    public static FaultSums? Of(IReadOnlyCollection<FaultFigures> figures, int tried) =>
+        figures.Count == 0 ? null : new(figures.Sum(it => (long)it.Written), figures.Sum(it => (long)it.Lost), figures.Sum(it => (long)it.Doubled), figures.Any(it => it.SentAgain is null) ? null : figures.Sum(it => (long)it.SentAgain!), figures.Count == tried ? null : figures.Count);
 }
 
 /// <summary>
@@ -154,7 +155,7 @@ sealed class FaultResults(string file, string table, string lockFile)
             if (tried.Count == 0) continue;
             var failed = tried.Where(it => !it.Passed).Select(it => it.Seed).ToList();
             Line(text, row, $"{tried.Count - failed.Count} of {tried.Count}{(tried[0].Seed == 1 && tried[^1].Seed == tried.Count ? "" : $" ({Ranges(tried.Select(it => it.Seed))})")}",
-                FaultSums.Of([.. tried.Select(it => it.Figures).OfType<FaultFigures>()]), FaultSums.Of([.. tried.Select(it => it.Rsyslog).OfType<FaultFigures>()]),
+                FaultSums.Of([.. tried.Select(it => it.Figures).OfType<FaultFigures>()], tried.Count), FaultSums.Of([.. tried.Select(it => it.Rsyslog).OfType<FaultFigures>()], tried.Count),
                 failed.Count > 0 ? $"DID NOT HOLD with seed {Ranges(failed)}, see faults.jsonl" : tried[^1].Says.Split('\n')[0],
                 $"{string.Join(" to ", ((string[])[tried.Min(it => it.Date)!, tried.Max(it => it.Date)!]).Distinct())}, {string.Join(", ", tried.Select(it => it.Commit).Distinct())}");
         }
@@ -168,7 +169,7 @@ sealed class FaultResults(string file, string table, string lockFile)
         string[] cells =
         [
             $"{row.Number}", $"{row.Fault}{(row.MustHold.Length > 0 ? $" ({row.MustHold})" : "")}", row.Broker, held, Number(ours?.Written), Number(ours?.Lost), Number(ours?.Doubled), Number(ours?.SentAgain),
-            Number(theirs?.Lost), Number(theirs?.Doubled), says.Replace("|", "/", StringComparison.Ordinal), when,
+            Number(theirs?.Lost) + (theirs?.Seeds is { } seeds ? $" ({seeds} seed{(seeds == 1 ? "" : "s")})" : ""), Number(theirs?.Doubled), says.Replace("|", "/", StringComparison.Ordinal), when,
         ];
         text.Append("| ").AppendJoin(" | ", cells).Append(" |\n");
     }

@@ -170,22 +170,9 @@ static class ProcessFaults
 
         public bool IsThere => _disk is not null;
 
-        string Ballast => Path.Combine(_disk!.Path, "ballast");
+        public void Fill() => _disk!.Fill();
 
-        public void Fill()
-        {
-            using var file = new FileStream(Ballast, FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 0);
-            try
-            {
-                while (true) file.Write(new byte[1024]);
-            }
-            catch (IOException)
-            {
-                // Full, as wished.
-            }
-        }
-
-        public void Free() => File.Delete(Ballast);
+        public void Free() => _disk!.Free();
 
         public async ValueTask DisposeAsync()
         {

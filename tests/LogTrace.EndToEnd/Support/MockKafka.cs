@@ -68,6 +68,9 @@ public sealed unsafe partial class MockKafka : IDisposable
     public void RefuseProduce(params ErrorCode[] errors) =>
         rd_kafka_mock_push_request_errors_array(_cluster, ProduceRequest, (nuint)errors.Length, [.. errors.Select(error => (int)error)]);
 
+    /// <summary>Takes back what is left of it.</summary>
+    public void AcceptProduce() => rd_kafka_mock_clear_request_errors(_cluster, ProduceRequest);
+
     public void Dispose()
     {
         rd_kafka_mock_cluster_destroy(_cluster);
@@ -123,4 +126,7 @@ public sealed unsafe partial class MockKafka : IDisposable
 
     [LibraryImport(Loaded)]
     private static partial void rd_kafka_mock_push_request_errors_array(nint cluster, short request, nuint count, int[] errors);
+
+    [LibraryImport(Loaded)]
+    private static partial void rd_kafka_mock_clear_request_errors(nint cluster, short request);
 }

@@ -37,13 +37,13 @@ public sealed partial class ProgramProcess : IAsyncDisposable
         _process.BeginErrorReadLine();
     }
 
-    public static ProgramProcess StartIndexer(params string[] arguments) => new("dotnet", [Assembly("LogTrace.Indexer"), .. arguments], null);
+    public static ProgramProcess StartIndexer(params string[] arguments) => Run(Program("LogTrace.Indexer"), null, arguments);
 
-    public static ProgramProcess StartIndexerWith(IReadOnlyDictionary<string, string> environment, string[] arguments) => new("dotnet", [Assembly("LogTrace.Indexer"), .. arguments], environment);
+    public static ProgramProcess StartIndexerWith(IReadOnlyDictionary<string, string> environment, string[] arguments) => Run(Program("LogTrace.Indexer"), environment, arguments);
 
     public static ProgramProcess StartShipper(params string[] arguments) => StartShipperThrough([], new Dictionary<string, string>(), arguments);
 
-    public static ProgramProcess StartBenchmarks(params string[] arguments) => new("dotnet", [Assembly("LogTrace.Benchmarks"), .. arguments], null);
+    public static ProgramProcess StartBenchmarks(params string[] arguments) => Run(Program("LogTrace.Benchmarks"), null, arguments);
 
     /// <summary>The shipper, run by a program that becomes it, such as <c>setpriv</c>.</summary>
     /// <param name="through">The program and its arguments, to which the shipper's command line is added.</param>
@@ -51,16 +51,27 @@ public sealed partial class ProgramProcess : IAsyncDisposable
     /// <param name="arguments">The shipper's.</param>
     public static ProgramProcess StartShipperThrough(IReadOnlyList<string> through, IReadOnlyDictionary<string, string> environment, params string[] arguments)
     {
-        // tests/run names the machine code that ./logtrace ship runs, where there is any.
-        string[] shipper = Environment.GetEnvironmentVariable("LOGTRACE_TEST_SHIPPER") is { Length: > 0 } native ? [native] : ["dotnet", Assembly("LogTrace.Shipper")];
-        string[] command = [.. through, .. shipper, .. arguments];
+        string[] command = [.. through, .. Program("LogTrace.Shipper"), .. arguments];
         return new(command[0], command[1..], environment);
     }
 
     /// <summary>Any other program.</summary>
     public static ProgramProcess Start(string program, params string[] arguments) => new(program, arguments, null);
 
-    static string Assembly(string name) => Path.Combine(LogTrace.Tests.Support.Repository.Root, "artifacts", "bin", name, "release", name + ".dll");
+    /// <summary>What <c>./logtrace</c> has compiled ahead of time is run, where there is any: as its users run it, and a start costs a fifth. Default false: what the build has just made.</summary>
+    public static bool PrefersAhead { get; set; }
+
+    // The shipper is machine code where that could be made, else compiled ahead for the runtime.
+    static string[] Program(string name)
+    {
+        var artifacts = Path.Combine(LogTrace.Tests.Support.Repository.Root, "artifacts");
+        var ahead = Path.Combine(artifacts, "ahead", name, name);
+        if (PrefersAhead && File.Exists(ahead + ".dll")) return ["dotnet", ahead + ".dll"];
+        if (PrefersAhead && File.Exists(ahead)) return [ahead];
+        return ["dotnet", Path.Combine(artifacts, "bin", name, "release", name + ".dll")];
+    }
+
+    static ProgramProcess Run(string[] program, IReadOnlyDictionary<string, string>? environment, string[] arguments) => new(program[0], [.. program[1..], .. arguments], environment);
 
     public int Id => _process.Id;
 

@@ -144,8 +144,8 @@ public sealed class ElasticsearchFaultTests(ITestOutputHelper output) : IAsyncLi
     [Fact]
     public async Task Random_faults_lose_nothing_and_double_nothing()
     {
-        var seed = Environment.TickCount;
-        output.WriteLine($"seed {seed}");
+        var seed = TestSeed.Given ?? Environment.TickCount;
+        output.WriteLine($"LOGTRACE_TEST_SEED={seed}");
         var random = new Random(seed);
         var records = Records(400);
         var refusedIds = records.Where(_ => random.Next(20) == 0).Select(Id).ToHashSet();

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using LogTrace.Tests.Support;
 using Xunit.Abstractions;
 
 namespace LogTrace.Tests.Shipper;
@@ -13,7 +14,7 @@ public sealed class RandomShippingTests(ITestOutputHelper output)
     [Fact]
     public void Every_line_arrives_once_whatever_happens_to_its_file()
     {
-        var seed = int.TryParse(Environment.GetEnvironmentVariable("LOGTRACE_TEST_SEED"), CultureInfo.InvariantCulture, out var given) ? given : Random.Shared.Next();
+        var seed = TestSeed.Given ?? Random.Shared.Next();
         var programs = int.TryParse(Environment.GetEnvironmentVariable("LOGTRACE_TEST_PROGRAMS"), CultureInfo.InvariantCulture, out var count) ? count : 150;
         for (var i = 0; i < programs; i++)
         {

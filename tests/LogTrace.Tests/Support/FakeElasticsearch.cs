@@ -41,6 +41,9 @@ public enum BulkFault
 
     /// <summary>The whole request gets 401.</summary>
     Unauthorized,
+
+    /// <summary>All items are carried out, and no answer comes until whoever asked goes away.</summary>
+    Silent,
 }
 
 /// <summary>The little of Elasticsearch that a bulk needs, for faults that a real server does not make on demand.</summary>
@@ -165,6 +168,9 @@ public sealed class FakeElasticsearch : IAsyncDisposable
         {
             case BulkFault.ResetAfter:
                 context.Abort();
+                break;
+            case BulkFault.Silent:
+                await Task.Delay(Timeout.Infinite, context.RequestAborted).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 break;
             case BulkFault.CutBody:
                 context.Response.ContentLength = json.Length;

@@ -11,6 +11,25 @@ public sealed class SmallDisk : IDisposable
 
     public string Path => _folder.Path;
 
+    string Ballast => System.IO.Path.Combine(Path, "ballast");
+
+    /// <summary>To the last byte.</summary>
+    public void Fill()
+    {
+        using var file = new FileStream(Ballast, FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 0);
+        try
+        {
+            while (true) file.Write(new byte[1024]);
+        }
+        catch (IOException)
+        {
+            // Full, as wished.
+        }
+    }
+
+    /// <summary>Takes back <see cref="Fill"/>.</summary>
+    public void Free() => File.Delete(Ballast);
+
     public void Dispose()
     {
         Run("umount", "-l", Path);
