@@ -601,6 +601,12 @@ sealed class FileTailer : IDisposable
         lines.Lines++;
         var content = raw;
 
+        if (offset == 0 && content.StartsWith("\uFEFF"u8))
+        {
+            content = content[3..];
+            offset = 3;
+        }
+
         // A crash of the machine, or a writer that kept its position while its file was emptied, leaves a run of NULs before the next line.
         if (content.Length > 0 && content[0] == 0)
         {
@@ -609,12 +615,6 @@ sealed class FileTailer : IDisposable
             content = content[nuls..];
             offset += nuls;
             lines.NulBytes += nuls;
-        }
-
-        if (offset == 0 && content.StartsWith("\uFEFF"u8))
-        {
-            content = content[3..];
-            offset = 3;
         }
 
         if (content.Length > 0 && content[^1] == '\r') content = content[..^1];

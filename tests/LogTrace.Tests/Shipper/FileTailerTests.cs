@@ -102,6 +102,18 @@ public sealed class FileTailerTests
     }
 
     [Fact]
+    public void NULs_after_a_byte_order_mark_are_skipped_and_counted()
+    {
+        using var rig = new ShipperRig();
+        rig.Append("a.log", [0xef, 0xbb, 0xbf, 0, 0, .. "one\n"u8]);
+        rig.Start().Ship();
+        rig.Records.Should().Equal("one");
+        rig.Writer.Lines[0].Offset.Should().Be(5);
+        rig.Counts.NulBytes.Should().Be(2);
+        rig.Counts.Balances.Should().BeTrue();
+    }
+
+    [Fact]
     public void Space_reserved_with_NULs_is_read_when_it_is_filled()
     {
         using var rig = new ShipperRig();
