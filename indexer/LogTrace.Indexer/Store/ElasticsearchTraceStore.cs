@@ -210,14 +210,17 @@ public sealed class ElasticsearchTraceStore : ITraceStore
             else present.Add(chain.TraceId);
         }
 
-        await WriteCallsAsync(writes, cancellationToken);
-        var outcomes = await WriteChainDocumentsAsync(writes, "create", true, cancellationToken);
-        for (var i = 0; i < writes.Count; i++)
+        // What is there belongs to another instance, or to one that died before it wrote its chain: it is left as that one's chain says that it is, or nobody would ever know of the difference.
+        var withOthers = await WriteCallsAsync(writes, "create", cancellationToken);
+        var added = writes.Where(write => !withOthers.Contains(write.Chain.TraceId)).ToList();
+        var outcomes = await WriteChainDocumentsAsync(added, "create", true, cancellationToken);
+        withOthers.UnionWith(added.Where((_, i) => outcomes[i] == BulkOutcome.Conflict).Select(write => write.Chain.TraceId));
+        foreach (var write in writes)
         {
-            if (outcomes[i] != BulkOutcome.Conflict) continue;
+            if (!withOthers.Contains(write.Chain.TraceId)) continue;
             // Its calls as they are in the whole chain are other ones, perhaps fewer.
-            _unplaced[writes[i].Chain.TraceId] = [.. writes[i].Calls.Ids];
-            present.Add(writes[i].Chain.TraceId);
+            _unplaced[write.Chain.TraceId] = [.. write.Calls.Ids];
+            present.Add(write.Chain.TraceId);
         }
 
         return present;
@@ -226,15 +229,20 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     async Task WriteSomeChainsAsync(ChainDocument[] chains, CancellationToken cancellationToken)
     {
         var writes = await PlaceChainsAsync(chains, cancellationToken);
-        await WriteCallsAsync(writes, cancellationToken);
+        await WriteCallsAsync(writes, "index", cancellationToken);
         await WriteChainDocumentsAsync(writes, "index", true, cancellationToken);
         foreach (var chain in chains) _unplaced.TryRemove(chain.TraceId, out _);
     }
 
     // Calls first: a crash between them and their chain leaves one that the next check finds stale, and its calls are written again.
-    async Task WriteCallsAsync(List<ChainWrite> writes, CancellationToken cancellationToken)
+    /// <param name="writes">The chains.</param>
+    /// <param name="action"><c>create</c>: a conflict is a call that is there already, which stays as it is; <c>index</c>: a conflict is a newer one of another instance.</param>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <returns>Traces of which a call was in conflict.</returns>
+    async Task<HashSet<string>> WriteCallsAsync(List<ChainWrite> writes, string action, CancellationToken cancellationToken)
     {
         var calls = new List<CallWrite>();
+        var ends = new List<int>(writes.Count);
         var documents = new BulkBuffer(1 << 16);
         foreach (var write in writes)
         {
@@ -248,12 +256,13 @@ public sealed class ElasticsearchTraceStore : ITraceStore
             }
 
             calls.AddRange(write.Former.Ids.Where(id => !write.Calls.Has(id)).Select(id => new CallWrite(index, id, write.Chain.RecordCount, 0, 0)));
+            ends.Add(calls.Count);
         }
 
         var callResults = new BulkResult[calls.Count];
         try
         {
-            await _bulk.SendAsync(calls, (call, output) => WriteCall(call, documents, output), callResults, cancellationToken);
+            await _bulk.SendAsync(calls, (call, output) => WriteCall(call, action, documents, output), callResults, cancellationToken);
         }
         finally
         {
@@ -262,6 +271,14 @@ public sealed class ElasticsearchTraceStore : ITraceStore
         }
 
         ThrowIfRefused(callResults);
+        var conflicts = new HashSet<string>(StringComparer.Ordinal);
+        for (int i = 0, chain = 0; i < callResults.Length; i++)
+        {
+            while (i == ends[chain]) chain++;
+            if (callResults[i].Outcome == BulkOutcome.Conflict) conflicts.Add(writes[chain].Chain.TraceId);
+        }
+
+        return conflicts;
     }
 
     /// <param name="writes">The chains.</param>
@@ -304,9 +321,9 @@ public sealed class ElasticsearchTraceStore : ITraceStore
             throw new InvalidOperationException($"Elasticsearch refuses a chain or call document: {reason}. The index templates do not fit this version of LogTrace.");
     }
 
-    static void WriteCall(CallWrite call, BulkBuffer documents, BulkBuffer output)
+    static void WriteCall(CallWrite call, string action, BulkBuffer documents, BulkBuffer output)
     {
-        WriteAction(output, call.Length == 0 ? "delete" : "index", call.Index, ElasticsearchDocuments.Hex(call.Id), call.Version);
+        WriteAction(output, call.Length == 0 ? "delete" : action, call.Index, ElasticsearchDocuments.Hex(call.Id), action == "create" ? null : call.Version);
         output.Write(documents.Written(call.Start, call.Length));
     }
 

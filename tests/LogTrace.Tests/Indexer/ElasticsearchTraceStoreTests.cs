@@ -49,6 +49,40 @@ public abstract class ElasticsearchTraceStoreContract(string engine) : TraceStor
     }
 
     [ContractFact]
+    public async Task Calls_are_as_in_the_whole_chain_although_who_had_added_others_of_them_is_gone()
+    {
+        var call = Call("t-1", "1.2");
+        await using (var one = await OpenAsync(5000)) (await one.AddChainsAsync([Chain("t-1", records: 8) with { Calls = [call] }], default)).Should().BeEmpty();
+        // Has read other records of the trace, more of them, and ends before it comes to the whole.
+        await using (var other = await OpenAsync(5000)) (await other.AddChainsAsync([Chain("t-1", records: 12) with { Calls = [call with { LossState = "placeholder" }] }], default)).Should().Equal("t-1");
+
+        await using var third = await OpenAsync(5000);
+        await third.WriteChainsAsync([Chain("t-1", records: 20) with { Calls = [call] }], default);
+
+        await SettleAsync();
+        (await third.GetChainAsync("t-1", default))!.Calls.Should().ContainSingle().Which.LossState.Should().Be("none");
+    }
+
+    [ContractFact]
+    public async Task Chain_is_not_added_over_calls_that_a_crash_left_without_theirs()
+    {
+        using var http = new HttpClient { BaseAddress = new Uri(await RealEngines.ElasticsearchAsync(engine)) };
+        var call = Call("t-1", "1.2");
+        await using (var one = await OpenAsync(5000)) await one.AddChainsAsync([Chain("t-1", records: 12) with { Calls = [call with { LossState = "placeholder" }] }], default);
+        (await http.PostAsync($"/{_prefix}-chains-*/_refresh", null)).EnsureSuccessStatusCode();
+        using var found = System.Text.Json.JsonDocument.Parse(await http.GetStringAsync($"/{_prefix}-chains-*/_search?_source=false"));
+        var chain = found.RootElement.GetProperty("hits").GetProperty("hits")[0];
+        (await http.DeleteAsync($"/{chain.GetProperty("_index").GetString()}/_doc/{chain.GetProperty("_id").GetString()}?refresh=true")).EnsureSuccessStatusCode();
+
+        await using var other = await OpenAsync(5000);
+        (await other.AddChainsAsync([Chain("t-1", records: 8) with { Calls = [call] }], default)).Should().Equal("t-1");
+        await other.WriteChainsAsync([Chain("t-1", records: 20) with { Calls = [call] }], default);
+
+        await SettleAsync();
+        (await other.GetChainAsync("t-1", default))!.Calls.Should().ContainSingle().Which.LossState.Should().Be("none");
+    }
+
+    [ContractFact]
     public async Task Settings_of_the_owner_win_and_are_never_written_again()
     {
         using var http = new HttpClient { BaseAddress = new Uri(await RealEngines.ElasticsearchAsync(engine)) };
