@@ -167,7 +167,10 @@ sealed partial class BulkProxy : IAsyncDisposable
                 {
                     [operation.Key] = new JsonObject
                     {
-                        ["_index"] = operation.Value!["_index"]?.DeepClone(), ["_id"] = operation.Value["_id"]?.DeepClone(), ["status"] = status, ["error"] = new JsonObject { ["type"] = type, ["reason"] = "as told" },
+                        ["_index"] = operation.Value!["_index"]?.DeepClone(),
+                        ["_id"] = operation.Value["_id"]?.DeepClone(),
+                        ["status"] = status,
+                        ["error"] = new JsonObject { ["type"] = type, ["reason"] = "as told" },
                     },
                 }, number));
                 continue;

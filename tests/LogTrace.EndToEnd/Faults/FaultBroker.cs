@@ -129,7 +129,33 @@ static class TopicContent
         return [.. admin.GetMetadata(topic, Patience).Topics[0].Partitions.Select(partition => new TopicPartition(topic, partition.PartitionId))];
     }
 
-    static IConsumer<Ignore, byte[]> Consumer(string brokers) =>
+    public static IConsumer<Ignore, byte[]> Consumer(string brokers) =>
         new ConsumerBuilder<Ignore, byte[]>([new("bootstrap.servers", brokers), new("group.id", "faults"), new("enable.partition.eof", "true"), new("enable.auto.commit", "false")])
             .SetLogHandler((_, _) => { }).Build();
+}
+
+/// <summary>Reads along with a topic of generated lines, to know which of them are there.</summary>
+sealed class Arrivals : IDisposable
+{
+    readonly IConsumer<Ignore, byte[]> _consumer;
+    readonly HashSet<int> _seen = [];
+
+    public Arrivals(string brokers, string topic)
+    {
+        _consumer = TopicContent.Consumer(brokers);
+        _consumer.Assign(TopicContent.Partitions(brokers, topic).Select(partition => new TopicPartitionOffset(partition, Offset.Beginning)));
+    }
+
+    /// <summary>Waits until so many different lines are there.</summary>
+    public Task HoldAsync(int lines, Contender shipper) => Eventually.HoldsAsync(() =>
+    {
+        while (_consumer.Consume(TimeSpan.FromMilliseconds(20)) is { } message)
+        {
+            if (!message.IsPartitionEOF) _seen.Add(FaultCase.NumberOf(message.Message.Value));
+        }
+
+        return _seen.Count >= lines || !shipper.IsRunning;
+    }, $"{lines} lines are there", TimeSpan.FromMinutes(4));
+
+    public void Dispose() => _consumer.Dispose();
 }

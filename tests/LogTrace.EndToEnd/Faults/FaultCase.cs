@@ -160,7 +160,8 @@ sealed class FaultCase : IAsyncDisposable
         return new FaultFigures(Log.Written, lost.Count, IsOurs ? records.Count - distinct : messages - distinct, messages - distinct, aside);
     }
 
-    static int NumberOf(ReadOnlySpan<byte> line)
+    /// <summary>The number that a generated line carries.</summary>
+    public static int NumberOf(ReadOnlySpan<byte> line)
     {
         var start = line.IndexOf("\"param\":\""u8) + "\"param\":\""u8.Length;
         var length = line[start..].IndexOf((byte)'"');

@@ -44,6 +44,7 @@ static class FileFaults
     public static async Task CopyTruncateAsync(FaultCase it)
     {
         var (copies, regrown) = (0, 0);
+        using var arrivals = new Arrivals(it.Broker.Address, it.Topic);
         for (var step = 0; step < it.Of(6, 60); step++)
         {
             if (!it.Ship.IsRunning) await it.Ship.BeginAsync();
@@ -59,9 +60,9 @@ static class FileFaults
             }
             else
             {
-                // What was not read before it is emptied is gone for everybody: so first it is read.
+                // What was not read before it is emptied is gone for everybody: so first it is read. What was read twice, of a copy that was not known for one, must not count for it.
                 it.Ship.Start();
-                await it.Ship.SettleAsync(it.Log.Written);
+                await arrivals.HoldAsync(it.Log.Written, it.Ship);
                 if (isDown) await it.Ship.KillAsync();
                 var before = File.Exists(it.Log.PathOf(file)) ? new FileInfo(it.Log.PathOf(file)).Length : 0;
                 it.Log.Empty(file);

@@ -85,6 +85,7 @@ static class IndexerFaults
         await using var proxy = await BulkProxy.StartAsync(url, Fault, Item);
         using var group = new Group(it, url, proxy.Url, it.Of(2_000, 20_000));
         group.Environment["LOGTRACE__Elasticsearch__BulkBytes"] = $"{it.Of(128, 256) << 10}";
+        group.StaySession();
         group.Environment["LOGTRACE__Elasticsearch__Timeout"] = it.Of("00:00:02", "00:00:05");
         ProgramProcess[] instances = [group.Start(0)];
         try
@@ -103,7 +104,7 @@ static class IndexerFaults
                 await group.CatchUpAsync(instances);
                 (await instances[0].StopAsync(TimeSpan.FromSeconds(60))).Should().Be(0, instances[0].Transcript);
                 var letters = group.Letters();
-                letters.Select(letter => letter.Number).Should().BeEquivalentTo(Enumerable.Range(0, group.Lines).Where(number => Chance(it.Seed, number, 40)), $"what is refused is set aside once, seed {it.Seed}");
+                letters.Select(letter => letter.Number).Order().Should().Equal(Enumerable.Range(0, group.Lines).Where(number => Chance(it.Seed, number, 40)), $"what is refused is set aside once, seed {it.Seed}");
                 letters.Should().OnlyContain(letter => letter.Reason.StartsWith("the store refused it: mapper_parsing_exception", StringComparison.Ordinal));
             }
 
@@ -147,14 +148,17 @@ static class IndexerFaults
         await using var proxy = await BulkProxy.StartAsync(url, item: (number, _) => (400, Refusal(number)));
         using var group = new Group(it, url, proxy.Url, it.Of(2_000, 20_000));
         group.Environment["LOGTRACE__Elasticsearch__BulkBytes"] = $"{it.Random.Next(8, 1_024) << 10}";
+        group.StaySession();
         ProgramProcess[] instances = [.. Enumerable.Range(0, it.Random.Next(1, 3)).Select(instance => group.Start(instance))];
         try
         {
+            // What is read while partitions still move is another's to read again.
+            await Eventually.HoldsAsync(() => group.Members().Count(member => member.Contains('/', StringComparison.Ordinal)) == instances.Length, "all have partitions", Deadline);
             await group.ProduceAsync(0, group.Lines, it.Seconds(2, 10));
             await group.CatchUpAsync(instances);
             foreach (var instance in instances) (await instance.StopAsync(TimeSpan.FromSeconds(60))).Should().Be(0, instance.Transcript);
             var letters = group.Letters();
-            letters.Select(letter => (letter.Number, letter.Reason.Split(':', 3)[1].Trim())).Should().BeEquivalentTo(Enumerable.Range(0, group.Lines).Select(number => (number, Refusal(number))), $"each is set aside once, with its reason, seed {it.Seed}");
+            letters.Select(letter => (letter.Number, letter.Reason.Split(':', 3)[1].Trim())).OrderBy(letter => letter.Number).Should().Equal(Enumerable.Range(0, group.Lines).Select(number => (number, Refusal(number))), $"each is set aside once, with its reason, seed {it.Seed}");
             proxy.MostAttempts.Should().Be(1, "none is asked for again");
             await group.FinishAsync(instances);
             it.Note($"{proxy.Bulks} bulks, {instances.Length} indexers");
@@ -292,6 +296,7 @@ static class IndexerFaults
         readonly IAdminClient _admin;
         readonly RsyslogIndexer? _rsyslog;
         readonly ConcurrentDictionary<int, TopicPartitionOffset> _places = new();
+        readonly SourceFile _source = new("host", 1, "/var/log/app.log");
 
         /// <param name="it">The case.</param>
         /// <param name="url">The store; null for the embedded one of the first indexer.</param>
@@ -322,6 +327,9 @@ static class IndexerFaults
         /// <summary>Of the indexers.</summary>
         public Dictionary<string, string> Environment { get; }
 
+        /// <summary>For rows where nobody dies: on a machine that has more to do than it can, nobody is taken for dead either.</summary>
+        public void StaySession() => Environment["LOGTRACE__Kafka__SessionTimeout"] = "00:00:45";
+
         public int Lines => _lines.Length;
 
         /// <summary>One of so many lines is no record; 0 for none.</summary>
@@ -342,7 +350,7 @@ static class IndexerFaults
             foreach (var part in parts)
             {
                 foreach (var i in part)
-                    _producer.Produce(new TopicPartition(_case.Topic, _case.Random.Next(_partitions)), new Message<Null, byte[]> { Value = Line(i) }, report => _places[i] = report.TopicPartitionOffset);
+                    _producer.Produce(new TopicPartition(_case.Topic, _case.Random.Next(_partitions)), new Message<Null, byte[]> { Value = Line(i), Headers = HeadersOf(i) }, report => _places[i] = report.TopicPartitionOffset);
                 await Task.Delay(over / parts.Count * _case.Random.NextDouble() * 2);
             }
         }
@@ -354,6 +362,9 @@ static class IndexerFaults
             1 => [0xff, 0xfe, .. Encoding.UTF8.GetBytes(_lines[number])],
             _ => Encoding.UTF8.GetBytes(_lines[number].Replace("\"rpc_id\":\"1.", "\"rpc_id\":\"1..", StringComparison.Ordinal)),
         };
+
+        // Of another shipper, so that a line is known by its place in the topic; the mock broker's topics have no identity to know it by, there they are ours.
+        Headers? HeadersOf(int number) => _case.Broker.IsReal ? null : new Headers { { RecordHeader.Name, RecordHeader.Write(_source, number * 1_000L) } };
 
         public void Flush() => _producer.Flush(Deadline);
 
@@ -441,7 +452,7 @@ static class IndexerFaults
         async Task<int> HoldsAsync(ITraceStore store, string because)
         {
             var aside = Letters().Select(letter => letter.Number).ToHashSet();
-            if (BrokenOneOf > 0) aside.Should().BeEquivalentTo(DeadMessages(), $"file and topic have the same, {because}").And.BeEquivalentTo(Enumerable.Range(0, Lines).Where(IsBroken), because);
+            if (BrokenOneOf > 0) aside.Order().Should().Equal(DeadMessages().Order(), $"file and topic have the same, {because}").And.Equal(Enumerable.Range(0, Lines).Where(IsBroken), because);
             var numbers = new List<int>();
             var chains = 0;
             foreach (var traceIds in _case.Log.TraceIds.Chunk(100))
