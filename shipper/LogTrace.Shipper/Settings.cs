@@ -47,8 +47,10 @@ public sealed class Settings
 
     /// <summary>Reads one section into its options. A key that does not exist is an error, because a mistyped one would silently do nothing.</summary>
     /// <exception cref="SettingsException">A key is unknown, or its value cannot be read as its type.</exception>
-    [UnconditionalSuppressMessage("Trimming", "IL2026", Justification = "Options hold numbers, texts, enumerations, times, and lists and dictionaries of text: what these need is in every program.")]
+    [UnconditionalSuppressMessage("Trimming", "IL2026", Justification = "Options hold numbers, texts, enumerations, times, and lists and dictionaries of text: what the binder makes of the last two is named below.")]
     [UnconditionalSuppressMessage("AOT", "IL3050", Justification = "Options hold no collection of values, which would need code of its own.")]
+    [DynamicDependency(DynamicallyAccessedMemberTypes.All, typeof(List<string>))]
+    [DynamicDependency(DynamicallyAccessedMemberTypes.All, typeof(Dictionary<string, string>))]
     public T Section<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicProperties | DynamicallyAccessedMemberTypes.PublicConstructors)] T>(string name)
         where T : class
     {
