@@ -99,7 +99,7 @@ public static class ShipCommand
             .AddSimpleConsole(console => console.SingleLine = true)
             .AddConsole(console => console.LogToStandardErrorThreshold = LogLevel.Trace));
         var logger = logs.CreateLogger<ShipperPipeline>();
-        var checking = KafkaTopic.CheckProperties(kafka);
+        KafkaTopic.CheckProperties(kafka);
         // Files are found and held open from the first moment, whether Kafka is there or not.
         await using var writer = new KafkaWriter(kafka, logger.TransportSays, makesTopic: true);
         using var deadTopic = kafka.DeadTopic.Length > 0 ? new DeadLetterTopic(kafka) : null;
@@ -112,10 +112,6 @@ public static class ShipCommand
         catch (OperationCanceledException) when (leave.IsCancellationRequested)
         {
             return 1;
-        }
-        finally
-        {
-            await checking.ConfigureAwait(false);
         }
 
         return options.Once ? PrintBalance(pipeline.Snapshot(), stop.IsCancellationRequested) : 0;

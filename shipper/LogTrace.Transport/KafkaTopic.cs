@@ -8,6 +8,13 @@ public static class KafkaTopic
 {
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
+    static readonly TimeSpan LastPatience = TimeSpan.FromSeconds(2);
+    static readonly Lock s_closing = new();
+    static Task s_closed = Task.CompletedTask;
+
+    /// <summary>What asks is closed behind the answer's back; only the end of the process waits for it, since no thread of the library must run into that.</summary>
+    static KafkaTopic() => AppDomain.CurrentDomain.ProcessExit += (_, _) => s_closed.Wait(LastPatience);
+
     /// <summary>
     /// Creates the topic if it is absent: <see cref="KafkaOptions.Replication"/> copies, by default 3 where there are three brokers or more, else as many as there
     /// are; with 3 or more copies at least 2 are in sync; an out-of-sync replica never becomes leader. An existing topic is left as it is.
@@ -18,13 +25,8 @@ public static class KafkaTopic
     public static Task<bool> EnsureAsync(KafkaOptions options, CancellationToken cancellationToken = default) => MakeAsync(options, [], cancellationToken);
 
     /// <summary>Tries whether the client takes all <see cref="KafkaOptions.Properties"/>; asks nobody.</summary>
-    /// <returns>Ends when the client that was made for it is gone, half a second later; nothing but the end of the process need wait for that.</returns>
-    /// <exception cref="ArgumentException">It does not; the message says which. Thrown by the call.</exception>
-    public static Task CheckProperties(KafkaOptions options)
-    {
-        var tried = Open(options.OrThrow());
-        return Task.Run(tried.Dispose);
-    }
+    /// <exception cref="ArgumentException">It does not; the message says which.</exception>
+    public static void CheckProperties(KafkaOptions options) => Open(options.OrThrow()).Dispose();
 
     /// <summary>Creates <see cref="KafkaOptions.Topic"/> as a topic of what is set aside if it is absent: one partition, so that it is read in the order in which it came, and bounded to 1 GiB and 30 days.</summary>
     /// <returns>True when it was created, false when it was there.</returns>
@@ -42,7 +44,7 @@ public static class KafkaTopic
             if (there.Partitions is not null) return false;
             var replication = options.Replication > 0 ? options.Replication : Math.Clamp(there.Brokers, 1, 3);
             using var admin = Open(options);
-            await admin.CreateTopicsAsync(
+            await admin.Client.CreateTopicsAsync(
             [
                 new TopicSpecification
                 {
@@ -87,7 +89,7 @@ public static class KafkaTopic
                     try
                     {
                         // Of all topics: asking for one by name could make it.
-                        var metadata = admin.GetMetadata(patience);
+                        var metadata = admin.Client.GetMetadata(patience);
                         var found = metadata.Topics.FirstOrDefault(it => it.Topic == topic && !it.Error.IsError);
                         return new KafkaTopicStatus(metadata.Brokers.Count, found?.Partitions.Count, found?.Partitions.Min(partition => partition.Replicas.Length) ?? 0, found?.Partitions.Count(partition => partition.Leader < 0) ?? 0);
                     }
@@ -127,7 +129,7 @@ public static class KafkaTopic
         using var admin = Open(options);
         try
         {
-            await admin.DeleteTopicsAsync([options.Topic], new DeleteTopicsOptions { OperationTimeout = Patience, RequestTimeout = Patience })
+            await admin.Client.DeleteTopicsAsync([options.Topic], new DeleteTopicsOptions { OperationTimeout = Patience, RequestTimeout = Patience })
                 .WaitAsync(cancellationToken).ConfigureAwait(false);
         }
         catch (DeleteTopicsException e) when (e.Results.All(result => result.Error.Code == ErrorCode.UnknownTopicOrPart))
@@ -154,7 +156,7 @@ public static class KafkaTopic
             using var consumer = new ConsumerBuilder<Ignore, Ignore>(config).SetLogHandler((_, message) => KafkaClient.DropLog(message)).Build();
             try
             {
-                var topic = admin.GetMetadata(options.Topic, Patience).Topics[0];
+                var topic = admin.Client.GetMetadata(options.Topic, Patience).Topics[0];
                 // Without its partitions nothing could be told from nothing left.
                 if (topic.Error.IsError) throw new KafkaException(topic.Error);
                 var partitions = topic.Partitions.Select(partition => new TopicPartition(options.Topic, partition.PartitionId));
@@ -177,7 +179,7 @@ public static class KafkaTopic
         using var admin = Open(options);
         try
         {
-            var described = await admin.DescribeConfigsAsync([new ConfigResource { Type = ResourceType.Topic, Name = options.Topic }],
+            var described = await admin.Client.DescribeConfigsAsync([new ConfigResource { Type = ResourceType.Topic, Name = options.Topic }],
                 new DescribeConfigsOptions { RequestTimeout = TimeSpan.FromSeconds(2) }).ConfigureAwait(false);
             return described[0].Entries.TryGetValue("max.message.bytes", out var entry) && int.TryParse(entry.Value, out var limit) ? limit : null;
         }
@@ -194,7 +196,7 @@ public static class KafkaTopic
         using var admin = Open(options);
         try
         {
-            var described = await admin.DescribeTopicsAsync(TopicCollection.OfTopicNames([options.Topic]),
+            var described = await admin.Client.DescribeTopicsAsync(TopicCollection.OfTopicNames([options.Topic]),
                 new DescribeTopicsOptions { RequestTimeout = TimeSpan.FromSeconds(10) }).ConfigureAwait(false);
             return described.TopicDescriptions[0].TopicId.ToString();
         }
@@ -204,15 +206,26 @@ public static class KafkaTopic
         }
     }
 
-    static IAdminClient Open(KafkaOptions options, Action<IAdminClient, Error>? failed = null)
+    static Asking Open(KafkaOptions options, Action<IAdminClient, Error>? failed = null)
     {
         try
         {
-            return new AdminClientBuilder(KafkaClient.Configure(options)).SetLogHandler((_, message) => KafkaClient.DropLog(message)).SetErrorHandler(failed ?? ((_, _) => { })).Build();
+            return new Asking(new AdminClientBuilder(KafkaClient.Configure(options)).SetLogHandler((_, message) => KafkaClient.DropLog(message)).SetErrorHandler(failed ?? ((_, _) => { })).Build());
         }
         catch (Exception e) when (e is InvalidOperationException or ArgumentException)
         {
             throw new ArgumentException($"Kafka:Properties cannot be used, see the properties of librdkafka: {e.Message}", e);
+        }
+    }
+
+    /// <summary>A client for a question or two. That the library takes up to half a second to let go of it is nobody's time.</summary>
+    sealed class Asking(IAdminClient client) : IDisposable
+    {
+        public IAdminClient Client { get; } = client;
+
+        public void Dispose()
+        {
+            lock (s_closing) s_closed = Task.WhenAll(s_closed, Task.Run(Client.Dispose));
         }
     }
 

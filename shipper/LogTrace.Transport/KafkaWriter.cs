@@ -152,7 +152,7 @@ public sealed class KafkaWriter(KafkaOptions options, Action<string>? report = n
 
     Connection Connect(bool oneByOne)
     {
-        // The library takes half a second to ask for a producer's id, however quick the broker is: meanwhile the topic is looked at.
+        // The library takes up to half a second to ask for a producer's id, however quick the broker is: meanwhile the topic is looked at.
         var early = oneByOne ? null : Make(_options.MaxMessageBytes, false);
         try
         {
