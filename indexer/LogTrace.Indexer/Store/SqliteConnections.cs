@@ -175,6 +175,26 @@ sealed class DayConnection : IDisposable
         return value;
     }
 
+    /// <summary>Writes within one transaction, which is committed at the end. When anything fails it is undone, and the connection is closed once it is given back.</summary>
+    /// <param name="committed">What to do and return when the data is safe.</param>
+    public TResult InTransaction<TResult>(Action write, Func<TResult> committed)
+    {
+        Execute("BEGIN IMMEDIATE");
+        try
+        {
+            write();
+            Execute("COMMIT");
+        }
+        catch
+        {
+            // Whatever it was: the transaction must not stay open, and closing the connection is what rolls it back for certain.
+            Break();
+            throw;
+        }
+
+        return committed();
+    }
+
     /// <summary>Rows that the last statement changed.</summary>
     public int Changes => raw.sqlite3_changes(_database);
 
