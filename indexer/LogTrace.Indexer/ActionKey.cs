@@ -20,7 +20,7 @@ static class ActionKey
     public static (string? Key, string? Route) KeyAndRoute(string? name, string? action)
     {
         if (string.IsNullOrWhiteSpace(action)) return (null, null);
-        var text = Cut(action, MaxRead, "").Trim();
+        var text = Cut(action, MaxRead, "").AsSpan().Trim();
         var isUrl = TrySplitUrl(text, out var url);
         var path = isUrl ? PathPattern(url.Path) : null;
         var key = FamilyOf(name) switch
@@ -28,7 +28,7 @@ static class ActionKey
             "mysql" or "mariadb" => Sql(text, isMySql: true),
             "pgsql" or "postgres" or "postgresql" or "sqlite" or "mssql" or "sqlserver" or "oracle" or "sql" or "db" or "clickhouse" => Sql(text, isMySql: false),
             "redis" or "memcache" or "memcached" => Command(text),
-            _ => isUrl ? url.Method + url.Origin + path : WithoutValues(text),
+            _ => isUrl ? url.WithPath(path) : WithoutValues(text),
         };
         return (Cut(key, MaxLength), path is null ? null : Cut(path, MaxLength));
     }
@@ -39,9 +39,10 @@ static class ActionKey
     /// <summary>host or host:port of a URL in an action, without user and password; null for other actions.</summary>
     public static string? AuthorityOf(string? action)
     {
-        if (action is null || !TrySplitUrl(Cut(action, MaxRead, "").Trim(), out var url) || url.Origin.Length == 0) return null;
-        var authority = url.Origin[(url.Origin.IndexOf("://", StringComparison.Ordinal) + 3)..];
-        return authority.Length == 0 ? null : authority;
+        if (action is null || !TrySplitUrl(Cut(action, MaxRead, "").AsSpan().Trim(), out var url) || url.Authority.IsEmpty) return null;
+        var output = Output();
+        AppendLower(output, url.Authority);
+        return SharedNames.Of(output);
     }
 
     /// <summary>The text up to a length, with an ending that says that it was cut; never half a character.</summary>
@@ -53,46 +54,83 @@ static class ActionKey
         return text[..length] + ending;
     }
 
-    readonly record struct Url(string Method, string Origin, string Path);
+    /// <summary>Parts of a URL as they stand: the method with its space, scheme and authority without user and password, both empty for a mere path.</summary>
+    readonly ref struct Url(ReadOnlySpan<char> method, ReadOnlySpan<char> scheme, ReadOnlySpan<char> authority, ReadOnlySpan<char> path)
+    {
+        readonly ReadOnlySpan<char> _method = method, _scheme = scheme;
 
-    // "GET /path?x", "http://host/path#y", "POST http://host/path"; the method keeps its space, the origin its user no more.
-    static bool TrySplitUrl(string text, out Url url)
+        public ReadOnlySpan<char> Authority { get; } = authority;
+        public ReadOnlySpan<char> Path { get; } = path;
+
+        public string WithPath(string? path)
+        {
+            var output = Output().Append(_method);
+            AppendLower(output, _scheme);
+            AppendLower(output, Authority);
+            return SharedNames.Of(output.Append(path));
+        }
+    }
+
+    // "GET /path?x", "http://host/path#y", "POST http://host/path".
+    static bool TrySplitUrl(ReadOnlySpan<char> text, out Url url)
     {
         url = default;
-        var method = "";
+        ReadOnlySpan<char> method = default;
         var space = text.IndexOf(' ');
-        if (space is > 0 and <= 8 && text.AsSpan(0, space).IndexOfAnyExceptInRange('A', 'Z') < 0)
+        if (space is > 0 and <= 8 && text[..space].IndexOfAnyExceptInRange('A', 'Z') < 0)
         {
             method = text[..(space + 1)];
             text = text[(space + 1)..].TrimStart();
         }
 
-        var end = text.IndexOfAny(['?', '#', ' ', '\t', '\n', '\r']);
+        var end = text.IndexOfAny("?# \t\n\r");
         if (end >= 0) text = text[..end];
-        var scheme = text.IndexOf("://", StringComparison.Ordinal);
-        if (scheme is > 0 and <= 10 && text.AsSpan(0, scheme).IndexOfAny("/.:@") < 0)
+        var scheme = text.IndexOf("://");
+        if (scheme is > 0 and <= 10 && text[..scheme].IndexOfAny("/.:@") < 0)
         {
             var start = scheme + 3;
-            var slash = text.IndexOf('/', start);
-            if (slash < 0) slash = text.Length;
-            var user = text.LastIndexOf('@', Math.Max(slash - 1, 0), Math.Max(slash - start, 0));
-            var origin = text[..start] + text[(user < 0 ? start : user + 1)..slash];
-            url = new Url(method, origin.ToLowerInvariant(), slash == text.Length ? "/" : text[slash..]);
+            var slash = text[start..].IndexOf('/');
+            slash = slash < 0 ? text.Length : start + slash;
+            var authority = text[start..slash];
+            var user = authority.LastIndexOf('@');
+            url = new Url(method, text[..start], authority[(user + 1)..], slash == text.Length ? "/" : text[slash..]);
             return true;
         }
 
-        if (!text.StartsWith('/')) return false;
-        url = new Url(method, "", text);
+        if (text is not ['/', ..]) return false;
+        url = new Url(method, default, default, text);
         return true;
     }
 
-    static string PathPattern(string path)
+    static void AppendLower(StringBuilder output, ReadOnlySpan<char> text)
     {
-        if (!HasId(path)) return path;
-        var segments = path.Split('/');
-        for (var index = 0; index < segments.Length; index++)
-            if (IdLength(segments[index]) is > 0 and var length) segments[index] = string.Concat("{id}", segments[index].AsSpan(length));
-        return string.Join('/', segments);
+        Span<char> lower = text.Length <= 256 ? stackalloc char[256] : new char[text.Length];
+        output.Append(lower[..text.ToLowerInvariant(lower)]);
+    }
+
+    static string PathPattern(ReadOnlySpan<char> path)
+    {
+        if (!HasId(path)) return SharedNames.Of(path);
+        var output = Output();
+        foreach (var range in path.Split('/'))
+        {
+            if (range.Start.Value > 0) output.Append('/');
+            var segment = path[range];
+            if (IdLength(segment) is > 0 and var length) output.Append("{id}").Append(segment[length..]);
+            else output.Append(segment);
+        }
+
+        return SharedNames.Of(output);
+    }
+
+    // Each thread has one that it uses over and over, for one text at a time.
+    [ThreadStatic]
+    static StringBuilder? t_output;
+
+    static StringBuilder Output()
+    {
+        if (t_output is null || t_output.Capacity > MaxRead) t_output = new StringBuilder(MaxRead / 4);
+        return t_output.Clear();
     }
 
     static bool HasId(ReadOnlySpan<char> path)
@@ -128,17 +166,17 @@ static class ActionKey
     }
 
     /// <summary>Free text with its numbers, ids and quoted parts replaced, so that messages of one kind are one text.</summary>
-    public static string WithoutValues(string text)
+    public static string WithoutValues(ReadOnlySpan<char> text)
     {
-        text = Cut(text, MaxRead, "");
-        var output = new StringBuilder(Math.Min(text.Length, MaxLength) + 16);
+        if (text.Length > MaxRead) text = text[..(char.IsHighSurrogate(text[MaxRead - 1]) ? MaxRead - 1 : MaxRead)];
+        var output = Output();
         for (var at = 0; at < text.Length && output.Length <= MaxLength;)
         {
             var character = text[at];
-            if (character is '"' or '\'' && (at == 0 || !char.IsLetterOrDigit(text[at - 1])) && text.IndexOf(character, at + 1) is > 0 and var close)
+            if (character is '"' or '\'' && (at == 0 || !char.IsLetterOrDigit(text[at - 1])) && text[(at + 1)..].IndexOf(character) is >= 0 and var inside)
             {
                 output.Append("{text}");
-                at = close + 1;
+                at += inside + 2;
                 continue;
             }
 
@@ -158,7 +196,7 @@ static class ActionKey
 
             var end = at;
             while (end < text.Length && (char.IsLetterOrDigit(text[end]) || (text[end] == '-' && end + 1 < text.Length && char.IsAsciiHexDigit(text[end + 1])))) end++;
-            var word = text.AsSpan(at, end - at);
+            var word = text[at..end];
             if (IsId(word)) output.Append("{id}");
             else if (word.Contains('-')) AppendParts(output, word);
             else if (char.IsAsciiDigit(word[0])) output.Append("{id}").Append(word.TrimStart("0123456789")); // 17ms, 3rd
@@ -166,7 +204,13 @@ static class ActionKey
             at = end;
         }
 
-        return output.ToString().TrimEnd();
+        TrimEnd(output);
+        return SharedNames.Of(output);
+    }
+
+    static void TrimEnd(StringBuilder output)
+    {
+        while (output.Length > 0 && char.IsWhiteSpace(output[^1])) output.Length--;
     }
 
     static void AppendParts(StringBuilder output, ReadOnlySpan<char> word)
@@ -182,17 +226,25 @@ static class ActionKey
     }
 
     // The command and the pattern of its first key; values never belong to a key.
-    static string Command(string text)
+    static string Command(ReadOnlySpan<char> text)
     {
-        var words = text.Split([' ', '\t', '\r', '\n'], 3, StringSplitOptions.RemoveEmptyEntries);
-        if (words.Length == 0) return "";
-        var command = words[0].ToUpperInvariant();
-        return words.Length == 1 ? command : $"{command} {WithoutValues(words[1].Trim('"', '\''))}";
+        const string Blanks = " \t\r\n";
+        text = text.Trim(Blanks);
+        if (text.IsEmpty) return "";
+        var end = text.IndexOfAny(Blanks);
+        var key = end < 0 ? null : WithoutValues(FirstWord(text[end..].TrimStart(Blanks)).Trim("\"'"));
+        var output = Output();
+        Span<char> upper = end is < 0 or > 64 ? new char[end < 0 ? text.Length : end] : stackalloc char[end];
+        output.Append(upper[..text[..upper.Length].ToUpperInvariant(upper)]);
+        if (key is not null) output.Append(' ').Append(key);
+        return SharedNames.Of(output);
+
+        static ReadOnlySpan<char> FirstWord(ReadOnlySpan<char> text) => text.IndexOfAny(Blanks) is >= 0 and var end ? text[..end] : text;
     }
 
-    static string Sql(string text, bool isMySql)
+    static string Sql(ReadOnlySpan<char> text, bool isMySql)
     {
-        var output = new StringBuilder(Math.Min(text.Length, 512));
+        var output = Output();
         for (var at = 0; at < text.Length;)
         {
             var character = text[at];
@@ -209,9 +261,9 @@ static class ActionKey
             }
             else if (character is '"' or '`' or '[')
             {
-                var end = text.IndexOf(character == '[' ? ']' : character, at + 1);
-                end = end < 0 ? text.Length : end + 1;
-                output.Append(text, at, end - at);
+                var inside = text[(at + 1)..].IndexOf(character == '[' ? ']' : character);
+                var end = inside < 0 ? text.Length : at + inside + 2;
+                output.Append(text[at..end]);
                 at = end;
             }
             else if (character == '$' && !char.IsAsciiDigit(next) && DollarQuotedEnd(text, at) is > 0 and var dollarEnd)
@@ -237,7 +289,7 @@ static class ActionKey
 
                 // X'1F', N'text', b'01', E'\n': the letter belongs to the literal.
                 if (at - start == 1 && at < text.Length && text[at] == '\'' && "xXnNbBeE".Contains(character)) continue;
-                output.Append(text, start, at - start);
+                output.Append(text[start..at]);
             }
             else
             {
@@ -248,18 +300,23 @@ static class ActionKey
             }
         }
 
-        return output.ToString().Trim().TrimEnd(';').TrimEnd();
+        TrimEnd(output);
+        while (output.Length > 0 && output[^1] == ';') output.Length--;
+        TrimEnd(output);
+        // Leading blanks are written as one.
+        if (output.Length > 0 && char.IsWhiteSpace(output[0])) output.Remove(0, 1);
+        return SharedNames.Of(output);
     }
 
-    static int SkipSpaceOrComment(string text, int at)
+    static int SkipSpaceOrComment(ReadOnlySpan<char> text, int at)
     {
         if (char.IsWhiteSpace(text[at])) return at + 1;
-        var end = text[at] == '/' ? text.IndexOf("*/", at + 2, StringComparison.Ordinal) : text.IndexOf('\n', at);
-        return end < 0 ? text.Length : end + (text[at] == '/' ? 2 : 1);
+        if (text[at] == '/') return text[(at + 2)..].IndexOf("*/") is >= 0 and var inside ? at + inside + 4 : text.Length;
+        return text[at..].IndexOf('\n') is >= 0 and var rest ? at + rest + 1 : text.Length;
     }
 
     // A doubled quote is a quote within; a backslash escapes in MySQL only. Without an end the rest is the literal.
-    static int SkipQuoted(string text, int at, bool isMySql)
+    static int SkipQuoted(ReadOnlySpan<char> text, int at, bool isMySql)
     {
         var quote = text[at++];
         for (; at < text.Length; at++)
@@ -273,14 +330,14 @@ static class ActionKey
     }
 
     // PostgreSQL's $$text$$ and $tag$text$tag$; 0 where no such literal starts.
-    static int DollarQuotedEnd(string text, int at)
+    static int DollarQuotedEnd(ReadOnlySpan<char> text, int at)
     {
         var close = at + 1;
         while (close < text.Length && close - at <= 64 && (char.IsLetterOrDigit(text[close]) || text[close] == '_')) close++;
         if (close >= text.Length || text[close] != '$') return 0;
         var tag = text[at..(close + 1)];
-        var end = text.IndexOf(tag, close + 1, StringComparison.Ordinal);
-        return end < 0 ? text.Length : end + tag.Length;
+        var inside = text[(close + 1)..].IndexOf(tag);
+        return inside < 0 ? text.Length : close + 1 + inside + tag.Length;
     }
 
     static void AppendValue(StringBuilder output)

@@ -162,7 +162,7 @@ public sealed class TraceRecord
     {
         ref readonly var slot = ref _slots[(int)field];
         if (!slot.IsSet) return null;
-        return Texts[(int)field] ??= Encoding.UTF8.GetString(Slice(slot));
+        return Texts[(int)field] ??= SharedTexts.Hold(field) ? SharedTexts.Of(Slice(slot)) : Encoding.UTF8.GetString(Slice(slot));
     }
 
     /// <summary>UTF-8 text of a string field (unescaped; for extra its JSON), empty when the record has none. Makes no string for a record that was read.</summary>

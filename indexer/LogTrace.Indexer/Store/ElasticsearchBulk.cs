@@ -6,7 +6,6 @@ using System.IO.Compression;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Text;
-using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using LogTrace.Shipper;
@@ -185,6 +184,12 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
     /// <exception cref="JsonException">The body is not the answer to this request.</exception>
     static (int[] Left, string? Reason) Take(byte[] body, BulkBuffer buffer, int[] pending, Span<BulkResult> results)
     {
+        if (AreAllDone(body, pending.Length))
+        {
+            foreach (var item in pending) results[item] = results[item] with { Outcome = BulkOutcome.Done };
+            return ([], null);
+        }
+
         using var json = JsonDocument.Parse(body);
         if (json.RootElement.ValueKind != JsonValueKind.Object || !json.RootElement.TryGetProperty("items", out var items) || items.ValueKind != JsonValueKind.Array)
             throw new JsonException("it has no items");
@@ -234,6 +239,28 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
         }
 
         return ([.. left], lastReason);
+    }
+
+    /// <summary>Whether an answer says of each of so many items, in the form that servers write, that it was carried out. Nearly all do, and nothing more is to be learnt from them; any other is read whole.</summary>
+    internal static bool AreAllDone(ReadOnlySpan<byte> body, int items)
+    {
+        if (!TryTake(ref body, "{\"errors\":false,\"items\":["u8)) return false;
+        for (var i = 0; i < items; i++)
+        {
+            if (i > 0 && !TryTake(ref body, ","u8)) return false;
+            if (!TryTake(ref body, "{\"create\":{\"status\":"u8) && !TryTake(ref body, "{\"index\":{\"status\":"u8) && !TryTake(ref body, "{\"delete\":{\"status\":"u8)) return false;
+            if (!TryTake(ref body, "201"u8) && !TryTake(ref body, "200"u8)) return false;
+            if (!TryTake(ref body, "}}"u8)) return false;
+        }
+
+        return body.SequenceEqual("]}"u8);
+    }
+
+    static bool TryTake(ref ReadOnlySpan<byte> body, ReadOnlySpan<byte> expected)
+    {
+        if (!body.StartsWith(expected)) return false;
+        body = body[expected.Length..];
+        return true;
     }
 
     static string? Text(JsonElement error, string name) =>
@@ -294,20 +321,9 @@ sealed class BulkFigures
 /// <summary>The operations of one bulk request as they are sent, one after another in one pooled array, and where each lies. Not thread-safe.</summary>
 sealed class BulkBuffer(int capacity) : IBufferWriter<byte>
 {
-    static readonly JsonWriterOptions Plain = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, SkipValidation = true };
-
     readonly List<int> _ends = [];
     byte[] _bytes = ArrayPool<byte>.Shared.Rent(capacity);
-    Utf8JsonWriter? _json;
     bool _isKept;
-
-    /// <summary>Begins a JSON value at the end of the buffer; the writer is always the same one and must be flushed before anything else is written.</summary>
-    public Utf8JsonWriter BeginJson()
-    {
-        if (_json is null) _json = new Utf8JsonWriter(this, Plain);
-        else _json.Reset();
-        return _json;
-    }
 
     /// <summary>A request that was given up, or answered before it was sent whole, may still read the array: nobody else gets it.</summary>
     public void Keep() => _isKept = true;
@@ -319,6 +335,13 @@ sealed class BulkBuffer(int capacity) : IBufferWriter<byte>
         _bytes = [];
         Length = 0;
         _ends.Clear();
+    }
+
+    public void Write(ReadOnlySpan<byte> bytes)
+    {
+        if (_bytes.Length - Length < bytes.Length) Grow(bytes.Length);
+        bytes.CopyTo(_bytes.AsSpan(Length));
+        Length += bytes.Length;
     }
 
     /// <summary>Writes a text that is mere ASCII.</summary>
@@ -338,6 +361,9 @@ sealed class BulkBuffer(int capacity) : IBufferWriter<byte>
 
     /// <summary>Size of one operation.</summary>
     public int Bytes(int operation) => _ends[operation] - Start(operation);
+
+    /// <summary>Takes back what was written from a length on.</summary>
+    public void Truncate(int length) => Length = length;
 
     /// <summary>Overwrites a byte written before.</summary>
     public void Patch(int position, byte value) => _bytes[position] = value;

@@ -29,8 +29,8 @@ static class ElasticsearchDocuments
     }.ToFrozenSet();
 
     // What a measurement says, in its extra, which is not indexed: the numbers that charts are drawn of.
-    static readonly (string Member, string Field)[] MetricNumbers =
-        [.. new[] { "value", "total", "count", "sum", "min", "max", "p50", "p90", "p95", "p99" }.Select(member => (member, "metric_" + member))];
+    static readonly (string Member, byte[] Field)[] MetricNumbers =
+        [.. new[] { "value", "total", "count", "sum", "min", "max", "p50", "p90", "p95", "p99" }.Select(member => (member, Encoding.ASCII.GetBytes("metric_" + member)))];
 
     const int LongestName = 32;
 
@@ -77,52 +77,46 @@ static class ElasticsearchDocuments
     public static void WriteRecord(IndexedRecord indexed, BulkBuffer output)
     {
         var record = indexed.Record;
-        var json = output.BeginJson();
+        var json = DocumentWriter.Begin(output);
         Span<byte> text = stackalloc byte[TextRoom];
-        json.WriteStartObject();
-        json.WriteString("@timestamp"u8, Iso(record.TimestampMicros, text));
-        json.WriteString("ingested_at"u8, Iso(indexed.IngestedMicros, text));
-        json.WriteString("record_id"u8, Hex(indexed.RecordId, text));
-        if (!record.IsAsWritten || XxHash128.HashToUInt128(record.SourceLine.Span) != indexed.LineHash) json.WriteString("line_hash"u8, Hex(indexed.LineHash, text));
-        json.WriteString("source_file"u8, indexed.SourceFile);
-        json.WriteNumber("source_offset"u8, indexed.SourceOffset);
+        json.Plain("@timestamp"u8, Iso(record.TimestampMicros, text));
+        json.Plain("ingested_at"u8, Iso(indexed.IngestedMicros, text));
+        json.Plain("record_id"u8, Hex(indexed.RecordId, text));
+        if (!record.IsAsWritten || XxHash128.HashToUInt128(record.SourceLine.Span) != indexed.LineHash) json.Plain("line_hash"u8, Hex(indexed.LineHash, text));
+        json.Text("source_file"u8, indexed.SourceFile);
+        json.Number("source_offset"u8, indexed.SourceOffset);
 
         // One name for what the line says and for what was derived, as long as they agree. Reading has to tell them apart again:
         // service_derived is there when they differ, and the line's own is the one that is not equal to it.
         var own = record.Service;
-        if (own is null && indexed.Service is not null) json.WriteString("service"u8, indexed.Service);
-        if (own != indexed.Service) json.WriteString("service_derived"u8, indexed.Service);
-        if (indexed.ServiceIsCertain) json.WriteBoolean("service_is_certain"u8, true);
-        WriteText(json, "caller_service"u8, indexed.CallerService);
-        WriteText(json, "callee_service"u8, indexed.CalleeService);
-        json.WriteString("kind"u8, KindNames[(int)indexed.Kind]);
+        if (own is null && indexed.Service is not null) json.Text("service"u8, indexed.Service);
+        if (own != indexed.Service) json.Text("service_derived"u8, indexed.Service);
+        if (indexed.ServiceIsCertain) json.Flag("service_is_certain"u8, true);
+        json.Text("caller_service"u8, indexed.CallerService);
+        json.Text("callee_service"u8, indexed.CalleeService);
+        json.Text("kind"u8, KindNames[(int)indexed.Kind]);
         if (record.RpcId is { } rpcId)
         {
-            json.WriteNumber("rpc_depth"u8, rpcId.Depth);
-            if (rpcId.TryGetParent(out var parent)) json.WriteString("rpc_parent"u8, parent.Text);
+            json.Number("rpc_depth"u8, rpcId.Depth);
+            if (rpcId.TryGetParent(out var parent)) json.Text("rpc_parent"u8, parent.Text);
             Span<char> sort = stackalloc char[RpcId.MaxSortLength];
-            json.WriteString("rpc_sort"u8, sort[..rpcId.ToSortText(sort)]);
+            json.Text("rpc_sort"u8, sort[..rpcId.ToSortText(sort)]);
         }
 
-        if (record.DurationMicros is { } duration) json.WriteNumber("duration_us"u8, duration);
-        json.WriteNumber("start_us"u8, indexed.StartMicros);
-        json.WriteBoolean("is_error"u8, indexed.IsError);
-        if (indexed.CodeNumber is { } code) json.WriteNumber("code_num"u8, code);
-        WriteText(json, "route"u8, indexed.Route);
-        WriteText(json, "action_key"u8, indexed.ActionKey);
-        WriteText(json, "error_key"u8, indexed.ErrorKey);
-        WriteText(json, "peer"u8, indexed.Peer);
-        if (indexed.Tags.Count > 0) WriteTexts(json, "tags"u8, indexed.Tags);
+        if (record.DurationMicros is { } duration) json.Number("duration_us"u8, duration);
+        json.Number("start_us"u8, indexed.StartMicros);
+        json.Flag("is_error"u8, indexed.IsError);
+        if (indexed.CodeNumber is { } code) json.Number("code_num"u8, code);
+        json.Text("route"u8, indexed.Route);
+        json.Text("action_key"u8, indexed.ActionKey);
+        json.Text("error_key"u8, indexed.ErrorKey);
+        json.Text("peer"u8, indexed.Peer);
+        if (indexed.Tags.Count > 0) json.Texts("tags"u8, indexed.Tags);
         if (indexed.Kind == RecordKind.Metric) WriteMetric(json, record.ExtraJson);
-        json.Flush();
-
-        var line = output.Length;
-        RecordCodec.WriteLine(record, output);
-        output.Patch(line, (byte)','); // its opening brace: the two objects become one
-        output.Write("\n"u8);
+        json.EndWith(record, RecordCodec.WriteLine);
     }
 
-    static void WriteMetric(Utf8JsonWriter json, string? extra)
+    static void WriteMetric(DocumentWriter json, string? extra)
     {
         if (extra is not ['{', ..]) return;
         try
@@ -131,7 +125,7 @@ static class ElasticsearchDocuments
             foreach (var (member, field) in MetricNumbers)
             {
                 if (members.RootElement.TryGetProperty(member, out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number) && double.IsFinite(number))
-                    json.WriteNumber(field, number);
+                    json.Number(field, number);
             }
         }
         catch (JsonException)
@@ -239,50 +233,46 @@ static class ElasticsearchDocuments
     /// <param name="output">Where to.</param>
     public static void WriteChain(ChainDocument chain, CallVersions calls, bool withRows, BulkBuffer output)
     {
-        var json = output.BeginJson();
+        var json = DocumentWriter.Begin(output);
         Span<byte> text = stackalloc byte[TextRoom];
-        json.WriteStartObject();
-        json.WriteString("@timestamp"u8, Iso(chain.StartMicros, text));
-        json.WriteString("trace_id"u8, chain.TraceId);
-        json.WriteNumber("start_us"u8, chain.StartMicros);
-        json.WriteNumber("duration_us"u8, chain.DurationMicros);
-        WriteText(json, "entry_service"u8, chain.EntryService);
-        WriteText(json, "entry_action"u8, chain.EntryAction);
-        WriteText(json, "entry_key"u8, chain.EntryKey);
-        WriteText(json, "entry_code"u8, chain.EntryCode);
-        WriteTexts(json, "services"u8, chain.Services);
-        WriteTexts(json, "edges"u8, chain.Edges);
-        json.WriteNumber("record_count"u8, chain.RecordCount);
-        json.WriteNumber("node_count"u8, chain.NodeCount);
-        json.WriteNumber("depth"u8, chain.Depth);
-        json.WriteNumber("placeholder_count"u8, chain.PlaceholderCount);
-        json.WriteNumber("gap_count"u8, chain.GapCount);
-        json.WriteNumber("callee_only_count"u8, chain.CalleeOnlyCount);
-        json.WriteNumber("lost_count"u8, chain.LostCount);
-        json.WriteNumber("likely_loss_count"u8, chain.LikelyLossCount);
-        json.WriteNumber("ambiguous_count"u8, chain.AmbiguousCount);
-        json.WriteNumber("error_count"u8, chain.ErrorCount);
-        json.WriteNumber("alarm_count"u8, chain.AlarmCount);
+        json.Plain("@timestamp"u8, Iso(chain.StartMicros, text));
+        json.Text("trace_id"u8, chain.TraceId);
+        json.Number("start_us"u8, chain.StartMicros);
+        json.Number("duration_us"u8, chain.DurationMicros);
+        json.Text("entry_service"u8, chain.EntryService);
+        json.Text("entry_action"u8, chain.EntryAction);
+        json.Text("entry_key"u8, chain.EntryKey);
+        json.Text("entry_code"u8, chain.EntryCode);
+        json.Texts("services"u8, chain.Services);
+        json.Texts("edges"u8, chain.Edges);
+        json.Number("record_count"u8, chain.RecordCount);
+        json.Number("node_count"u8, chain.NodeCount);
+        json.Number("depth"u8, chain.Depth);
+        json.Number("placeholder_count"u8, chain.PlaceholderCount);
+        json.Number("gap_count"u8, chain.GapCount);
+        json.Number("callee_only_count"u8, chain.CalleeOnlyCount);
+        json.Number("lost_count"u8, chain.LostCount);
+        json.Number("likely_loss_count"u8, chain.LikelyLossCount);
+        json.Number("ambiguous_count"u8, chain.AmbiguousCount);
+        json.Number("error_count"u8, chain.ErrorCount);
+        json.Number("alarm_count"u8, chain.AlarmCount);
 
         // Numbers, because an average of them is a rate, and dashboards average numbers only.
-        json.WriteNumber("failed"u8, chain.ErrorCount > 0 ? 1 : 0);
-        json.WriteNumber("lossy"u8, chain.LostCount > 0 ? 1 : 0);
-        json.WriteBoolean("debug"u8, chain.Debug);
-        json.WriteBoolean("sampled"u8, chain.Sampled);
-        WriteText(json, "uid"u8, chain.Uid);
-        json.WriteBoolean("complete"u8, chain.Complete);
-        json.WriteBoolean("resolved"u8, chain.Resolved);
-        json.WriteString("last_record_at"u8, Iso(chain.LastRecordMicros, text));
-        if (chain.UndecidedSince is { } undecided) json.WriteNumber("undecided_us"u8, undecided);
+        json.Number("failed"u8, chain.ErrorCount > 0 ? 1 : 0);
+        json.Number("lossy"u8, chain.LostCount > 0 ? 1 : 0);
+        json.Flag("debug"u8, chain.Debug);
+        json.Flag("sampled"u8, chain.Sampled);
+        json.Text("uid"u8, chain.Uid);
+        json.Flag("complete"u8, chain.Complete);
+        json.Flag("resolved"u8, chain.Resolved);
+        json.Plain("last_record_at"u8, Iso(chain.LastRecordMicros, text));
+        if (chain.UndecidedSince is { } undecided) json.Number("undecided_us"u8, undecided);
 
         // A line end within would end the document; between JSON's tokens it is a blank.
-        if (withRows) json.WritePropertyName("rows"u8);
-        if (withRows) json.WriteRawValue(OnOneLine(chain.RowsUtf8.Span), skipInputValidation: true);
-        json.WriteNumber("rows_total"u8, chain.RowsTotal);
-        json.WriteString("call_versions"u8, calls.ToText());
-        json.WriteEndObject();
-        json.Flush();
-        output.Write("\n"u8);
+        if (withRows) json.Json("rows"u8, OnOneLine(chain.RowsUtf8.Span));
+        json.Number("rows_total"u8, chain.RowsTotal);
+        json.Text("call_versions"u8, calls.ToText());
+        json.End();
     }
 
     static ReadOnlySpan<byte> OnOneLine(ReadOnlySpan<byte> json)
@@ -297,14 +287,11 @@ static class ElasticsearchDocuments
     /// <summary>Writes what is left of a dropped chain. Without a time, so that no dashboard counts it.</summary>
     public static void WriteMarker(string traceId, BulkBuffer output)
     {
-        var json = output.BeginJson();
-        json.WriteStartObject();
-        json.WriteString("trace_id"u8, traceId);
-        json.WriteNumber("record_count"u8, 0);
-        json.WriteBoolean("dropped"u8, true);
-        json.WriteEndObject();
-        json.Flush();
-        output.Write("\n"u8);
+        var json = DocumentWriter.Begin(output);
+        json.Text("trace_id"u8, traceId);
+        json.Number("record_count"u8, 0);
+        json.Flag("dropped"u8, true);
+        json.End();
     }
 
     /// <summary>Reads a chain's document; without its calls, which are documents of their own.</summary>
@@ -346,36 +333,33 @@ static class ElasticsearchDocuments
     /// <param name="output">Where to.</param>
     public static void WriteCall(CallDocument call, long lastRecordMicros, BulkBuffer output)
     {
-        var json = output.BeginJson();
+        var json = DocumentWriter.Begin(output);
         Span<byte> text = stackalloc byte[TextRoom];
-        json.WriteStartObject();
-        json.WriteString("@timestamp"u8, Iso(call.StartMicros, text));
-        json.WriteString("call_id"u8, Hex(call.Id, text));
-        json.WriteString("trace_id"u8, call.TraceId);
-        json.WriteString("rpc_id"u8, call.RpcId);
-        json.WriteNumber("execution"u8, call.Execution);
-        json.WriteNumber("start_us"u8, call.StartMicros);
-        WriteText(json, "entry_service"u8, call.EntryService);
-        WriteText(json, "entry_action"u8, call.EntryAction);
-        WriteText(json, "entry_key"u8, call.EntryKey);
-        WriteText(json, "caller"u8, call.Caller);
-        WriteText(json, "callee"u8, call.Callee);
-        WriteText(json, "peer"u8, call.Peer);
-        WriteText(json, "kind"u8, call.Kind);
-        WriteText(json, "action_key"u8, call.ActionKey);
-        if (call.DurationMicros is { } duration) json.WriteNumber("duration_us"u8, duration);
-        if (call.NetworkMicros is { } network) json.WriteNumber("network_us"u8, network);
-        json.WriteBoolean("is_error"u8, call.IsError);
-        json.WriteNumber("failed"u8, call.IsError ? 1 : 0);
-        json.WriteString("loss_state"u8, call.LossState);
-        json.WriteNumber("gap_count"u8, call.GapCount);
-        json.WriteNumber("lost_count"u8, call.LostCount);
-        if (call.LostCount > 0) json.WriteString("last_record_at"u8, Iso(lastRecordMicros, text));
-        WriteText(json, "caller_host"u8, call.CallerHost);
-        WriteText(json, "callee_host"u8, call.CalleeHost);
-        json.WriteEndObject();
-        json.Flush();
-        output.Write("\n"u8);
+        json.Plain("@timestamp"u8, Iso(call.StartMicros, text));
+        json.Plain("call_id"u8, Hex(call.Id, text));
+        json.Text("trace_id"u8, call.TraceId);
+        json.Text("rpc_id"u8, call.RpcId);
+        json.Number("execution"u8, call.Execution);
+        json.Number("start_us"u8, call.StartMicros);
+        json.Text("entry_service"u8, call.EntryService);
+        json.Text("entry_action"u8, call.EntryAction);
+        json.Text("entry_key"u8, call.EntryKey);
+        json.Text("caller"u8, call.Caller);
+        json.Text("callee"u8, call.Callee);
+        json.Text("peer"u8, call.Peer);
+        json.Text("kind"u8, call.Kind);
+        json.Text("action_key"u8, call.ActionKey);
+        if (call.DurationMicros is { } duration) json.Number("duration_us"u8, duration);
+        if (call.NetworkMicros is { } network) json.Number("network_us"u8, network);
+        json.Flag("is_error"u8, call.IsError);
+        json.Number("failed"u8, call.IsError ? 1 : 0);
+        json.Text("loss_state"u8, call.LossState);
+        json.Number("gap_count"u8, call.GapCount);
+        json.Number("lost_count"u8, call.LostCount);
+        if (call.LostCount > 0) json.Plain("last_record_at"u8, Iso(lastRecordMicros, text));
+        json.Text("caller_host"u8, call.CallerHost);
+        json.Text("callee_host"u8, call.CalleeHost);
+        json.End();
     }
 
     public static CallDocument ReadCall(JsonElement source) => new()
@@ -413,18 +397,6 @@ static class ElasticsearchDocuments
     static bool Flag(JsonElement source, string name) => source.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.True;
 
     static string[] Texts(JsonElement array) => [.. array.EnumerateArray().Select(text => text.GetString()!)];
-
-    static void WriteText(Utf8JsonWriter json, ReadOnlySpan<byte> name, string? value)
-    {
-        if (value is not null) json.WriteString(name, value);
-    }
-
-    static void WriteTexts(Utf8JsonWriter json, ReadOnlySpan<byte> name, IReadOnlyList<string> values)
-    {
-        json.WriteStartArray(name);
-        foreach (var value in values) json.WriteStringValue(value);
-        json.WriteEndArray();
-    }
 }
 
 /// <summary>Which calls a chain has and a hash of each: kept in the chain's document, so that only changed calls are written and those that are gone deleted.</summary>

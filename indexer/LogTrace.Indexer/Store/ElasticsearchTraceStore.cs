@@ -721,8 +721,8 @@ public sealed class ElasticsearchTraceStore : ITraceStore
         await Task.WhenAll(_records.RefreshAsync(cancellationToken, true), _chains.RefreshAsync(cancellationToken, true));
         var stale = new List<string>();
 
-        // A date alone is exact to the millisecond only.
-        var since = Clause("range", "ingested_at.nanos", new JsonObject { ["gte"] = ElasticsearchDocuments.Iso(sinceMicros) });
+        // Exact to the microsecond, which a mere date is not.
+        var since = Clause("range", "ingested_at", new JsonObject { ["gte"] = ElasticsearchDocuments.Iso(sinceMicros) });
         await foreach (var traces in TracePagesAsync(since, cancellationToken))
         {
             var stored = await CountRecordsAsync(traces, cancellationToken);

@@ -36,6 +36,24 @@ public sealed class ElasticsearchFaultTests(ITestOutputHelper output) : IAsyncLi
         _server.Documents.Should().HaveCount(10);
     }
 
+    /// <summary>The short way of reading an answer: for nothing but the plain yes to every item.</summary>
+    [Theory]
+    [InlineData("""{"errors":false,"items":[{"create":{"status":201}},{"index":{"status":200}}]}""", true)]
+    [InlineData("""{"errors":false,"items":[{"delete":{"status":200}},{"create":{"status":201}}]}""", true)]
+    [InlineData("""{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":201}}]}""", false)]
+    [InlineData("""{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":409}}]}""", false)]
+    [InlineData("""{"errors":false,"items":[{"create":{"status":201}},{"delete":{"status":404}}]}""", false)]
+    [InlineData("""{"errors":false,"items":[{"create":{"status":201,"error":{"type":"x"}}},{"create":{"status":201}}]}""", false)]
+    [InlineData("""{"errors":false,"items":[{"create":{"status":201}}]}""", false)]
+    [InlineData("""{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":201}},{"create":{"status":201}}]}""", false)]
+    [InlineData("""{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":2011}}]}""", false)]
+    [InlineData("""{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":201}}""", false)]
+    [InlineData("""{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":201}}]} """, false)]
+    [InlineData("""{"took":1,"errors":false,"items":[{"create":{"status":201}},{"create":{"status":201}}]}""", false)]
+    [InlineData("", false)]
+    public void An_answer_is_read_in_short_only_when_every_item_was_carried_out_and_nothing_else_is_said(string answer, bool isShort) =>
+        ElasticsearchBulk.AreAllDone(System.Text.Encoding.UTF8.GetBytes(answer), 2).Should().Be(isShort);
+
     [Fact]
     public async Task Refused_items_come_back_with_their_reason()
     {

@@ -94,7 +94,7 @@ public abstract class ElasticsearchTraceStoreContract(string engine) : TraceStor
         await store.WriteAsync([Some.Record("t-1")], default);
 
         var settings = await http.GetStringAsync($"/{_prefix}-records-*/_settings?flat_settings=true");
-        settings.Should().Contain("\"index.refresh_interval\":\"7s\"").And.Contain("\"index.number_of_shards\":\"2\"").And.Contain("\"index.codec\":\"best_compression\"");
+        settings.Should().Contain("\"index.refresh_interval\":\"7s\"").And.Contain("\"index.number_of_shards\":\"2\"").And.Contain("\"index.translog.durability\":\"request\"");
     }
 
     // Longer than any term that Lucene takes.
