@@ -6,7 +6,12 @@ namespace LogTrace.Shipper;
 /// <param name="Path">Where it is, links resolved.</param>
 /// <param name="MatchedPath">The name that matched.</param>
 /// <param name="Status">What it is.</param>
-readonly record struct FoundFile(string Path, string MatchedPath, FileStatus Status);
+sealed record FoundFile(string Path, string MatchedPath, FileStatus Status)
+{
+    /// <summary>The longest unchanged first: after a rotation that is the order in which they were written.</summary>
+    public static int CompareAge(FoundFile a, FoundFile b) =>
+        a.Status.ModifiedNanos != b.Status.ModifiedNanos ? a.Status.ModifiedNanos.CompareTo(b.Status.ModifiedNanos) : string.CompareOrdinal(a.Path, b.Path);
+}
 
 /// <summary>
 /// Patterns to files. A pattern is a path in which <c>*</c>, <c>?</c>, <c>[a-z]</c> and <c>{one,two}</c> stand for parts of a name and <c>**</c> for any directories.
@@ -17,6 +22,8 @@ sealed class FileDiscovery
     readonly List<string[]> _patterns = [];
     readonly List<string[]> _excludes = [];
     readonly string _ownDirectory;
+    readonly List<(string Path, FileKey? Key)> _landmarks = [];
+    FileHints? _hints;
     int _foundLast;
 
     /// <param name="patterns">What to find.</param>
@@ -33,10 +40,13 @@ sealed class FileDiscovery
     /// <summary>Directories that could not be read in the last search, each with the reason.</summary>
     public Dictionary<string, string> Unreadable { get; } = [];
 
-    /// <summary>All files there are now, the longest unchanged first: after a rotation that is the order in which they were written.</summary>
-    public List<FoundFile> Find()
+    /// <summary>All files there are now, in no particular order.</summary>
+    /// <param name="hints">Is to watch every directory that is looked into; null for none.</param>
+    public IReadOnlyCollection<FoundFile> Find(FileHints? hints = null)
     {
         Unreadable.Clear();
+        _landmarks.Clear();
+        _hints = hints;
         var found = new Dictionary<FileKey, FoundFile>(_foundLast);
         foreach (var pattern in _patterns)
         {
@@ -46,12 +56,14 @@ sealed class FileDiscovery
         }
 
         _foundLast = found.Count;
-        var files = found.Values.ToList();
-        files.Sort((a, b) => a.Status.ModifiedNanos != b.Status.ModifiedNanos
-            ? a.Status.ModifiedNanos.CompareTo(b.Status.ModifiedNanos)
-            : string.CompareOrdinal(a.Path, b.Path));
-        return files;
+        return found.Values;
     }
+
+    /// <summary>
+    /// Whether a path by which the last search came to a directory leads to another one now, or to none. What happens inside the directories is a matter
+    /// of hints; the way to them would take more watches, and none sees a link that is changed far away.
+    /// </summary>
+    public bool LeadsElsewhere() => _landmarks.Exists(landmark => FileStatus.OfPath(landmark.Path)?.Key != landmark.Key);
 
     /// <summary>Whether a file of this name would be found.</summary>
     public bool Covers(string path)
@@ -84,9 +96,8 @@ sealed class FileDiscovery
     public static Dictionary<FileKey, FoundFile> FilesIn(string directory)
     {
         var files = new Dictionary<FileKey, FoundFile>();
-        foreach (var (name, _) in List(directory, static _ => true, null))
+        foreach (var (path, _) in List(directory, static _ => true, null))
         {
-            var path = Path.Combine(directory, name);
             if (FileStatus.OfPath(path) is { IsRegular: true } status) files.TryAdd(status.Key, new FoundFile(path, path, status));
         }
 
@@ -97,20 +108,21 @@ sealed class FileDiscovery
     {
         var segment = pattern[at];
         var isLast = at == pattern.Length - 1;
+        var isListed = segment.AsSpan().IndexOfAny("*?[") >= 0;
+        if (_hints is not null && (isLast || isListed || at > FirstListed(pattern))) Visit(directory, isListed, at <= FirstListed(pattern));
         if (segment == "**")
         {
             if (isLast) pattern = [.. pattern, "*"];
             Walk(directory, pattern, at + 1, found, above);
-            foreach (var (name, isDirectory) in List(directory, static name => name[0] != '.', Unreadable))
+            foreach (var (path, isDirectory) in List(directory, static name => name[0] != '.', Unreadable))
             {
-                var path = Path.Combine(directory, name);
                 // A link to a directory above would be followed for ever.
                 if (!isDirectory || FileStatus.OfPath(path) is not { } status || !above.Add(status.Key)) continue;
                 Walk(path, pattern, at, found, above);
                 above.Remove(status.Key);
             }
         }
-        else if (segment.AsSpan().IndexOfAny("*?[") < 0)
+        else if (!isListed)
         {
             var path = Path.Combine(directory, segment);
             if (isLast) Add(path, found);
@@ -118,18 +130,28 @@ sealed class FileDiscovery
         }
         else
         {
-            foreach (var (name, isDirectory) in List(directory, name => MatchesName(segment, name), Unreadable))
+            foreach (var (path, isDirectory) in List(directory, name => MatchesName(segment, name), Unreadable))
             {
-                var path = Path.Combine(directory, name);
                 if (isLast && !isDirectory) Add(path, found);
                 else if (!isLast && isDirectory) Walk(path, pattern, at + 1, found, above);
             }
         }
     }
 
+    static int FirstListed(string[] pattern) => Array.FindIndex(pattern, segment => segment.AsSpan().IndexOfAny("*?[") >= 0) is >= 0 and var first ? first : pattern.Length - 1;
+
+    void Visit(string directory, bool isListed, bool isFirst)
+    {
+        // Each checkpoint would ask for a search of files.
+        if (IsOwn(directory + "/")) return;
+        // Whoever changes a directory is told of its names, not of where the way to it leads.
+        if (isFirst || FileStatus.OfEntry(directory) is not { IsDirectory: true }) _landmarks.Add((directory, FileStatus.OfPath(directory)?.Key));
+        _hints!.Watch(directory, isListed);
+    }
+
     void Add(string path, Dictionary<FileKey, FoundFile> found)
     {
-        // Called for every file twice a second: a plain file, as nearly all are, takes one system call.
+        // Called for every file in every search: a plain file, as nearly all are, takes one system call.
         if (FileStatus.OfEntry(path) is not { IsDirectory: false } status || IsOwn(path) || IsExcluded(path)) return;
         var target = path;
         if (!status.IsRegular)
@@ -163,13 +185,13 @@ sealed class FileDiscovery
 
     delegate bool NameFilter(ReadOnlySpan<char> name);
 
-    static List<(string Name, bool IsDirectory)> List(string directory, NameFilter filter, Dictionary<string, string>? unreadable)
+    static List<(string Path, bool IsDirectory)> List(string directory, NameFilter filter, Dictionary<string, string>? unreadable)
     {
         try
         {
             return [.. new FileSystemEnumerable<(string, bool)>(
                 directory,
-                static (ref entry) => (entry.FileName.ToString(), entry.IsDirectory),
+                static (ref entry) => (entry.ToSpecifiedFullPath(), entry.IsDirectory),
                 new EnumerationOptions { AttributesToSkip = 0, IgnoreInaccessible = false })
             {
                 ShouldIncludePredicate = (ref entry) => filter(entry.FileName),

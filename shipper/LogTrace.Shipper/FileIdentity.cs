@@ -92,7 +92,7 @@ static class FileIdentity
     }
 }
 
-/// <summary>The only calls past .NET: it shows neither inodes nor a way to make a directory entry durable.</summary>
+/// <summary>Calls past .NET, which shows neither inodes nor a way to make a directory entry durable. The only others are those of <see cref="FileHints"/>.</summary>
 static class Native
 {
     public const int CurrentDirectory = -100;

@@ -54,6 +54,7 @@ sealed class FileTailer : IDisposable
     readonly LineFormat _format;
     SafeFileHandle? _handle;
     SourceFile? _source;
+    string? _directory;
     long _readOffset;
     UInt128 _readMarker;
     LongLine? _longLine;
@@ -95,6 +96,9 @@ sealed class FileTailer : IDisposable
 
     /// <summary>Where the bytes are now.</summary>
     public string Path { get; private set; }
+
+    /// <summary>The directory of <see cref="Path"/>.</summary>
+    public string Directory => _directory ??= System.IO.Path.GetDirectoryName(Path)!;
 
     /// <summary>The last name under which a pattern found the file.</summary>
     public string MatchedPath { get; private set; }
@@ -194,10 +198,12 @@ sealed class FileTailer : IDisposable
 
     public void MoveTo(string path, string? matchedPath = null)
     {
-        if (matchedPath is not null) MatchedPath = matchedPath;
+        // The same text is a new string at every search, and would be one more for the garbage collector to keep.
+        if (matchedPath is not null && matchedPath != MatchedPath) MatchedPath = matchedPath;
         if (path == Path) return;
         Path = path;
         _source = null;
+        _directory = null;
     }
 
     /// <summary>A look from outside: says whether reading would find something new. Costs nothing but the comparison.</summary>
@@ -245,6 +251,7 @@ sealed class FileTailer : IDisposable
         BirthNanos = file.Status.BirthNanos;
         MoveTo(file.Path, file.MatchedPath);
         Reopened(nowTicks);
+        Grew(file.Status.Size, nowTicks);
         // A copy may hold less than was read of the original, never less than was acknowledged.
         if (_readOffset > AckedOffset && MarkerAt(handle, _readOffset) != _readMarker) ReturnToAcknowledged();
     }

@@ -82,4 +82,7 @@ static partial class ShipperLog
 
     [LoggerMessage(29, LogLevel.Information, "{Status}")]
     public static partial void Status(this ILogger logger, string status);
+
+    [LoggerMessage(30, LogLevel.Warning, "The kernel does not tell of all changes: {Problem} Files are looked at every {Interval} instead, which takes more of the processor and nothing else")]
+    public static partial void NoHints(this ILogger logger, string problem, TimeSpan interval);
 }

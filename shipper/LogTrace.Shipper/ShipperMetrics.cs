@@ -61,15 +61,21 @@ public sealed record FileProgress(string Path, UInt128? FileId, long Acknowledge
 
 /// <summary>The state of a pipeline at one moment.</summary>
 /// <param name="Counts">What went through.</param>
-/// <param name="Files">The files, as of the last look for files.</param>
+/// <param name="Files">The files, as of the last look at them.</param>
 /// <param name="FailedBatches">Batches that were not acknowledged and sent again, in this run.</param>
 public sealed record ShipperSnapshot(ShipperCounts Counts, IReadOnlyList<FileProgress> Files, long FailedBatches)
 {
     /// <summary>Why nothing gets on, as a sentence; null while it does.</summary>
     public string? Stall { get; init; }
 
-    /// <summary>How long ago files were looked for; 0 before the first time.</summary>
+    /// <summary>How long ago files were looked at; 0 before the first time.</summary>
     public TimeSpan LookedAgo { get; init; }
+
+    /// <summary>Directories of whose changes the kernel tells. 0 with <see cref="ShipperOptions.Hints"/> off, or where inotify is not to be had.</summary>
+    public int WatchedDirectories { get; init; }
+
+    /// <summary>Directories of whose changes it does not tell, although it was asked to; one of them is enough for files to be looked for as without hints.</summary>
+    public int UnwatchedDirectories { get; init; }
 }
 
 /// <summary>Keeps the counts. Written by the pipeline, read from anywhere.</summary>
@@ -79,6 +85,8 @@ sealed class ShipperMetrics(TimeProvider time)
     ShipperCounts _counts = new();
     IReadOnlyList<FileProgress> _files = [];
     long _failedBatches;
+    int _watched;
+    int _unwatched;
     string? _stall = "no files were looked for yet";
     long? _lookedAt;
 
@@ -92,7 +100,16 @@ sealed class ShipperMetrics(TimeProvider time)
 
     public ShipperSnapshot Snapshot()
     {
-        lock (_lock) return new ShipperSnapshot(_counts, _files, _failedBatches) { Stall = _stall, LookedAgo = _lookedAt is { } at ? time.GetElapsedTime(at) : TimeSpan.Zero };
+        lock (_lock)
+        {
+            return new ShipperSnapshot(_counts, _files, _failedBatches)
+            {
+                Stall = _stall,
+                LookedAgo = _lookedAt is { } at ? time.GetElapsedTime(at) : TimeSpan.Zero,
+                WatchedDirectories = _watched,
+                UnwatchedDirectories = _unwatched,
+            };
+        }
     }
 
     public void Restore(ShipperCounts counts)
@@ -150,5 +167,16 @@ sealed class ShipperMetrics(TimeProvider time)
     public void Show(IReadOnlyList<FileProgress> files, string? stall)
     {
         lock (_lock) (_files, _stall, _lookedAt) = (files, stall, time.GetTimestamp());
+    }
+
+    /// <summary>Files were looked at, and all is as it was.</summary>
+    public void ShowNothingNew()
+    {
+        lock (_lock) _lookedAt = time.GetTimestamp();
+    }
+
+    public void ShowHints(int watched, int unwatched)
+    {
+        lock (_lock) (_watched, _unwatched) = (watched, unwatched);
     }
 }

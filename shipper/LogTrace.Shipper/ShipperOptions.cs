@@ -39,8 +39,20 @@ public sealed record ShipperOptions
     /// <summary>How often files that grow are looked at while there is nothing else to do. 1 ms to 10 s, default 100 ms.</summary>
     public TimeSpan PollInterval { get; init; } = TimeSpan.FromMilliseconds(100);
 
-    /// <summary>How often new, renamed and deleted files are looked for; with thousands of files less often, but at least every 2 s. 1 ms to 60 s, default 500 ms.</summary>
+    /// <summary>How often new, renamed and deleted files are looked for; with thousands of files less often, but at least every 2 s. 1 ms to 60 s, default 500 ms. Where the kernel tells of changes, only after it did.</summary>
     public TimeSpan DiscoveryInterval { get; init; } = TimeSpan.FromMilliseconds(500);
+
+    /// <summary>
+    /// Let the kernel tell of changes (inotify: one instance, one watch for each directory), so that quiet files need not be looked at all the time. Only hints: without
+    /// them, or with too few watches, or on a network file system, everything is found by looking as often as <see cref="DiscoveryInterval"/> says. Default true.
+    /// </summary>
+    public bool Hints { get; init; } = true;
+
+    /// <summary>
+    /// How often files are looked at and looked for even though the kernel told of nothing: the longest that a change of which it fails to tell stays unseen. After the first
+    /// one, files are looked for as without hints. Counts as <see cref="DiscoveryInterval"/> when that is longer. 1 ms to 60 s, default 5 s.
+    /// </summary>
+    public TimeSpan QuietInterval { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>The checkpoint is saved at most this often, or after <see cref="CheckpointBytes"/>. 1 ms to 60 s, default 200 ms.</summary>
     public TimeSpan CheckpointInterval { get; init; } = TimeSpan.FromMilliseconds(200);
@@ -108,6 +120,7 @@ public sealed record ShipperOptions
         InRange("DeadLetterBytes", DeadLetterBytes, 4_096, long.MaxValue, "bytes");
         Lasts("PollInterval", PollInterval, TimeSpan.FromMilliseconds(1), TimeSpan.FromSeconds(10));
         Lasts("DiscoveryInterval", DiscoveryInterval, TimeSpan.FromMilliseconds(1), TimeSpan.FromSeconds(60));
+        Lasts("QuietInterval", QuietInterval, TimeSpan.FromMilliseconds(1), TimeSpan.FromSeconds(60));
         Lasts("CheckpointInterval", CheckpointInterval, TimeSpan.FromMilliseconds(1), TimeSpan.FromSeconds(60));
         Lasts("StopLimit", StopLimit, TimeSpan.Zero, TimeSpan.FromMinutes(10));
         Lasts("DeletedGrace", DeletedGrace, TimeSpan.Zero, TimeSpan.FromDays(1));

@@ -40,6 +40,7 @@ public sealed class ShipperPipeline : IDisposable
     // Set by Open.
     CheckpointFile _checkpointFile = null!;
     DeadLetterFile _deadLetter = null!;
+    FileHints? _hints;
     TailedFiles _files = null!;
     byte[] _readBuffer = [];
 
@@ -49,7 +50,18 @@ public sealed class ShipperPipeline : IDisposable
     int _lastBatchBytes;
     long _searchStarted;
     long _nextSearch;
+    long _nextQuietSearch;
+    long _nextLook;
+    long _nextHints;
     long _nextStatus;
+    bool _isIdle = true;
+
+    // Some file may have to be read: one was a moment ago, or something was seen, acknowledged or failed since.
+    bool _mayRead = true;
+
+    // Something went on since the files were last shown.
+    bool _hasNews = true;
+    bool _wasStalled;
     ShipperCounts? _saidCounts;
 
     TransportUnavailableException? _failure;
@@ -146,6 +158,12 @@ public sealed class ShipperPipeline : IDisposable
         }
     }
 
+    /// <summary>For tests: asked for each hint of the kernel whether it gets lost. Default none does.</summary>
+    internal Func<bool>? LosesHint { get; init; }
+
+    /// <summary>How many times files were looked for.</summary>
+    internal long Searches => _files.Searches;
+
     /// <summary>Takes the state directory and continues where its checkpoint says.</summary>
     internal void Open()
     {
@@ -158,7 +176,14 @@ public sealed class ShipperPipeline : IDisposable
         var discovery = new FileDiscovery(_options.Paths, _options.Exclude, _options.StateDirectory);
         var maxOpen = Math.Min(_options.MaxOpenFiles, Math.Max(LeastOpenFiles, (Native.MaxDescriptors() ?? int.MaxValue) - OtherDescriptors));
         if (maxOpen < _options.MaxOpenFiles && _options.MaxOpenFiles != new ShipperOptions().MaxOpenFiles) _logger.FewDescriptors(_options.MaxOpenFiles, maxOpen);
-        _files = new TailedFiles(_options with { MaxOpenFiles = maxOpen }, discovery, _metrics, _time, _logger);
+        // Who leaves when all is read needs none.
+        if (_options is { Hints: true, Once: false })
+        {
+            _hints = FileHints.TryOpen(out var problem, _time, LosesHint);
+            if (problem is not null) _logger.NoHints(problem, _options.DiscoveryInterval);
+        }
+
+        _files = new TailedFiles(_options with { MaxOpenFiles = maxOpen }, discovery, _hints, _metrics, _time, _logger);
         _files.Restore(checkpoint);
         _deadLetter = new DeadLetterFile(_options.DeadLetterPath, _options.DeadLetterBytes, topic: _deadTopic);
         _readBuffer = new byte[FileTailer.BufferBytes(_options.MaxLineBytes, _options.Format)];
@@ -171,6 +196,8 @@ public sealed class ShipperPipeline : IDisposable
         FindFiles();
         AcknowledgeBatches();
         var sent = SendNextBatch();
+        _isIdle = !sent;
+        _hasNews |= sent;
         // Without the first condition all files would be looked through for new ids, ten times a second; a line of such a file is not sent without a save anyway.
         if ((_isCheckpointDue && IsDue(_nextCheckpoint)) || _bytesSinceCheckpoint >= _options.CheckpointBytes) SaveCheckpoint();
         TellWaiters();
@@ -180,25 +207,59 @@ public sealed class ShipperPipeline : IDisposable
     // Never held up by the other side: what is open stays readable whatever happens to its name.
     void FindFiles()
     {
-        if (!IsDue(_nextSearch)) return;
+        // Under load, a file that is written to brings a hint for every write; once an interval is enough.
+        if (_isIdle || IsDue(_nextHints))
+        {
+            _nextHints = After(_options.PollInterval);
+            if (_files.TakeHints()) _hasNews = _mayRead = true;
+        }
+
         var started = _time.GetTimestamp();
-        Interlocked.Increment(ref _searchStarted);
-        _files.Search();
-        if (_searchStarted == 1) foreach (var pattern in _options.Paths.Where(FindsNothing)) _logger.NoMatch(pattern);
+        var isSearch = IsDue(_nextSearch) && (_files.IsSearchWanted || IsDue(_nextQuietSearch) || HasWaiters());
+        if (isSearch)
+        {
+            Interlocked.Increment(ref _searchStarted);
+            _files.Search();
+            if (_searchStarted == 1) foreach (var pattern in _options.Paths.Where(FindsNothing)) _logger.NoMatch(pattern);
+        }
+        else if (IsDue(_nextLook))
+        {
+            _files.LookAtUnhinted();
+        }
+        else
+        {
+            return;
+        }
+
+        _mayRead = true;
         // With thousands of files a search takes long: it never takes more than half a percent of the time, unless files would be found late.
         var rest = Math.Min(_time.GetElapsedTime(started).TotalSeconds * 200, LongestSearchInterval.TotalSeconds);
-        _nextSearch = After(TimeSpan.FromSeconds(Math.Max(_options.DiscoveryInterval.TotalSeconds, rest)));
+        _nextLook = After(TimeSpan.FromSeconds(Math.Max(_options.DiscoveryInterval.TotalSeconds, rest)));
+        if (isSearch) (_nextSearch, _nextQuietSearch) = (_nextLook, After(_options.QuietInterval));
+        ShowFiles(isSearch);
+        SayStatus();
+    }
+
+    void ShowFiles(bool isSearched)
+    {
+        var stall = Stall();
+        if (!isSearched && !_hasNews && _inFlight.Count == 0 && stall is null && !_wasStalled)
+        {
+            _metrics.ShowNothingNew();
+            return;
+        }
+
         // With thousands of quiet files, saving what is saved already would be most of the work.
         var fingerprint = _files.Fingerprint();
         _isCheckpointDue |= fingerprint != _fingerprint;
         _fingerprint = fingerprint;
         var now = _time.GetTimestamp();
+        (_hasNews, _wasStalled) = (false, stall is not null);
         _metrics.Show([.. _files.Tailers.Select(t => new FileProgress(t.Path, t.FileId, t.AckedOffset, t.ReadOffset, t.SeenBytes, t.TornBytes)
         {
             IsDeleted = t.IsDeleted,
             OldestUnacknowledged = t.UnacknowledgedSinceTicks is { } since ? _time.GetElapsedTime(since, now) : TimeSpan.Zero,
-        })], Stall());
-        SayStatus();
+        })], stall);
     }
 
     // Silence says that nothing went on: many shippers have nothing to do for days.
@@ -247,6 +308,7 @@ public sealed class ShipperPipeline : IDisposable
 
             _metrics.CountSafe(batch.Spans, refused.Count, refused.Sum(r => r.Line.Length + 1L));
             _inFlight.Dequeue();
+            _hasNews = _mayRead = true;
             _acknowledgedTicks = _time.GetTimestamp();
             _isCheckpointDue = true;
             if (_backoff.Failures > 0) _logger.TransportUp(_backoff.Failures);
@@ -269,6 +331,7 @@ public sealed class ShipperPipeline : IDisposable
         }
 
         _inFlight.Clear();
+        _hasNews = _mayRead = true;
         _sendAgainAt = After(_backoff.NextDelay());
         _failure = null;
     }
@@ -313,7 +376,7 @@ public sealed class ShipperPipeline : IDisposable
 
     bool SendNextBatch()
     {
-        if (_failure is not null || _deadLetterProblem is not null || _inFlight.Count >= _options.MaxInFlightBatches || !IsDue(_sendAgainAt)) return false;
+        if (!_mayRead || _failure is not null || _deadLetterProblem is not null || _inFlight.Count >= _options.MaxInFlightBatches || !IsDue(_sendAgainAt)) return false;
         var batch = new RecordBatch(_lastBatchBytes > _options.BatchBytes / 2 ? _options.BatchBytes + (_options.BatchBytes / 4) : 64 * 1024);
         var spans = new List<ReadSpan>();
         var progressed = ReadFiles(batch, spans);
@@ -331,7 +394,7 @@ public sealed class ShipperPipeline : IDisposable
     // Each file gives at most one buffer a turn, and the next turn starts behind the last file read: a busy file holds up no other.
     bool ReadFiles(RecordBatch batch, List<ReadSpan> spans)
     {
-        var progressed = false;
+        var progressed = _mayRead = false;
         var now = _time.GetTimestamp();
         var tailers = _files.Tailers;
         var first = tailers.Count == 0 ? 0 : _nextFile % tailers.Count;
@@ -339,7 +402,9 @@ public sealed class ShipperPipeline : IDisposable
         {
             _nextFile = first + i + 1;
             var tailer = tailers[(first + i) % tailers.Count];
-            if (!_files.IsDue(tailer, now) || !_files.TryOpen(tailer)) continue;
+            if (!_files.IsDue(tailer, now)) continue;
+            _mayRead = true;
+            if (!_files.TryOpen(tailer)) continue;
             var before = _files.Before(tailer);
             if (before is not null && !_files.TryOpen(before)) before = null;
             // First that one is read to its end: a line may begin there.
@@ -417,6 +482,12 @@ public sealed class ShipperPipeline : IDisposable
         return _files.Tailers.All(t => t.IsAtEnd && (t.TornBytes == 0 || t.LastChangeTicks <= quietSince));
     }
 
+    // What was in the files when they asked is only known after a search.
+    bool HasWaiters()
+    {
+        lock (_waitersLock) return _waiters.Count > 0;
+    }
+
     void TellWaiters()
     {
         lock (_waitersLock)
@@ -458,6 +529,7 @@ public sealed class ShipperPipeline : IDisposable
     {
         _leave.Cancel();
         _files?.Dispose();
+        _hints?.Dispose();
         _deadLetter?.Dispose();
         _checkpointFile?.Dispose();
     }

@@ -46,6 +46,8 @@ static class ShipperStatus
         text.Gauge("balanced", "1 while read = shipped + set aside + blank.", counts.Balances ? 1 : 0);
         text.Gauge("stalled", "1 while nothing gets on; /readyz has the reason.", snapshot.Stall is null ? 0 : 1);
         text.Gauge("files", "Files that are followed.", snapshot.Files.Count);
+        text.Gauge("watched_directories", "Directories of whose changes the kernel tells (inotify).", snapshot.WatchedDirectories);
+        text.Gauge("unwatched_directories", "Directories of whose changes it does not tell though asked to; if there are any, files are looked at as without hints.", snapshot.UnwatchedDirectories);
         text.Gauge("deleted_open_bytes", "Bytes of deleted files that are held open, and take disk space, until they are shipped.", snapshot.Files.Where(file => file.IsDeleted).Sum(file => file.SizeBytes));
         PerFile("lag_bytes", "Bytes written and not yet safe on the other side.", file => file.LagBytes);
         PerFile("read_offset_bytes", "Bytes read so far.", file => file.ReadOffset);

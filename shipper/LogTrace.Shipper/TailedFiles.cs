@@ -7,7 +7,11 @@ namespace LogTrace.Shipper;
 /// Which file on disk continues which bytes: follows renames, notices deletions, reused inodes and emptied files, and recognises the copies that a
 /// rotation makes before it empties a file. Paths only lead here; device, inode, time of birth, hashed beginning and the bytes before the offset decide.
 /// </summary>
-sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, ShipperMetrics metrics, TimeProvider time, ILogger logger) : IDisposable
+/// <remarks>
+/// Looking is the truth. Where the kernel tells of changes (<see cref="FileHints"/>), a file is looked at when it does, and the search for all files, which
+/// looks at each of them, is only due every <see cref="ShipperOptions.QuietInterval"/>; see <see cref="IsSearchWanted"/>.
+/// </remarks>
+sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, FileHints? hints, ShipperMetrics metrics, TimeProvider time, ILogger logger) : IDisposable
 {
     // Inodes are reused soon after a deletion; what is older only raises the floor of generations.
     const int MaxGone = 1_000;
@@ -25,8 +29,21 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
     readonly HashSet<string> _reported = [];
     readonly Dictionary<string, long> _directories = [];
     readonly Dictionary<string, long> _names = [];
+    readonly Dictionary<string, List<string>> _namesIn = [];
     readonly Dictionary<string, Dictionary<FileKey, FoundFile>> _siblings = [];
+    readonly List<string> _changed = [];
+
+    // Files of which no hint can be relied on, with the name to look at; null for their handle's file.
+    readonly List<(FileTailer Tailer, string? Name)> _unhinted = [];
     List<FileTailer> _list = [];
+
+    // Made when a hint is the first to ask for it.
+    Dictionary<string, FileTailer>? _byPath;
+    bool _isListStale = true;
+    bool _isRestless = true;
+    bool _hasDeleted;
+    bool _couldNotOpen;
+    bool _saidNoHints;
     int _generationFloor;
     long _searches;
     long _nextAbsentSearch;
@@ -52,7 +69,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
     public void Restore(Checkpoint checkpoint)
     {
         _generationFloor = checkpoint.GenerationFloor;
-        foreach (var (path, born) in checkpoint.KnownNames) _names[path] = born;
+        foreach (var (path, born) in checkpoint.KnownNames) AddName(path, born);
         foreach (var gone in checkpoint.Gone) _gone[new FileKey(gone.Device, gone.Inode)] = gone.Generation;
         foreach (var entry in checkpoint.Files)
         {
@@ -112,12 +129,76 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
     /// <summary>True when nothing waits for a decision: no suspected copy, no emptied file whose copy is searched for, no deleted file with an unfinished end.</summary>
     public bool IsSettled => _suspects.Count == 0 && _emptied.Count == 0 && !_tailers.Values.Any(t => t.IsDeleted && t.TornBytes > 0);
 
+    /// <summary>
+    /// Whether files should be looked for as often as the options allow: something was made, renamed or deleted, something waits for time to pass, or there
+    /// are directories of whose changes nobody tells.
+    /// </summary>
+    public bool IsSearchWanted => hints is not { CoverAll: true } || _isRestless || _hasDeleted || _couldNotOpen || _suspects.Count > 0 || _emptied.Count > 0;
+
+    /// <summary>Looks at the files of which the kernel said since the last time that they changed. False when there were none.</summary>
+    public bool TakeHints()
+    {
+        if (hints is null) return false;
+        _changed.Clear();
+        _isRestless |= hints.Fetch(_changed);
+        if (_changed.Count == 0) return false;
+        if (_byPath is null)
+        {
+            _byPath = new Dictionary<string, FileTailer>(_list.Count);
+            foreach (var tailer in _list) _byPath[tailer.Path] = tailer;
+        }
+
+        var any = false;
+        foreach (var path in _changed)
+        {
+            // What nobody follows is of no interest: it was looked at when it was made.
+            if (!_byPath.TryGetValue(path, out var tailer)) continue;
+            any = true;
+            Look(tailer, FileStatus.OfPath(path));
+        }
+
+        Relist();
+        return any;
+    }
+
+    /// <summary>Looks, without a search, at what no hint can be relied on for: files with several names, links, and the ways to the directories.</summary>
+    public void LookAtUnhinted()
+    {
+        if (discovery.LeadsElsewhere()) _isRestless = true;
+        foreach (var (tailer, name) in _unhinted) Look(tailer, name is null && tailer.IsOpen ? tailer.Status() : FileStatus.OfPath(name ?? tailer.Path));
+        Relist();
+    }
+
+    void Look(FileTailer tailer, FileStatus? seen)
+    {
+        if (seen is not { } status || status.Key != tailer.Key || !status.MayBeBornAt(tailer.BirthNanos))
+        {
+            _isRestless = true; // another file, or none; the search finds out
+            return;
+        }
+
+        tailer.Saw(status, time.GetTimestamp());
+        tailer.FixIdentity();
+        CheckIntact(tailer, status);
+    }
+
+    void Relist()
+    {
+        if (!_isListStale) return;
+        _isListStale = false;
+        _list = [.. _tailers.Values.Where(t => t.AbsentSinceMillis == 0)];
+        _byPath = null;
+    }
+
     /// <summary>Looks for files and settles what became of the ones known.</summary>
     public void Search()
     {
         _searches++;
         _siblings.Clear();
-        var found = discovery.Find();
+        var isRetry = _couldNotOpen;
+        _isRestless = _couldNotOpen = false;
+        hints?.BeginSearch();
+        var found = discovery.Find(hints);
         var unknown = new List<FoundFile>();
         var here = new HashSet<FileKey>(found.Count);
         foreach (var file in found)
@@ -127,16 +208,55 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
             else unknown.Add(file);
         }
 
+
         var searchAbsent = time.GetTimestamp() >= _nextAbsentSearch;
         if (searchAbsent) _nextAbsentSearch = time.GetTimestamp() + Ticks(AbsentSearchInterval);
         foreach (var tailer in _tailers.Values.Where(t => !here.Contains(t.Key)).ToList()) Follow(tailer, searchAbsent);
-        foreach (var file in unknown) Admit(file);
+        unknown.Sort(FoundFile.CompareAge);
+        foreach (var file in unknown)
+        {
+            if (Admit(file) && !isRetry) CountMissed(file);
+        }
+
         foreach (var (key, _) in _suspects.Where(s => !here.Contains(s.Key) && FileStatus.OfPath(s.Value.Path)?.Key != s.Key).ToList()) _suspects.Remove(key);
         foreach (var key in _compressed.Keys.Where(k => !here.Contains(k)).ToList()) _compressed.Remove(key);
         SettleEmptied();
         FindRotatedUnseen();
         foreach (var (directory, reason) in discovery.Unreadable) Report(directory, reason);
-        _list = [.. _tailers.Values.Where(t => t.AbsentSinceMillis == 0)];
+        _isListStale = true;
+        Relist();
+        if (hints is not null) SettleHints(found, here);
+    }
+
+    void SettleHints(IReadOnlyCollection<FoundFile> found, HashSet<FileKey> here)
+    {
+        hints!.EndSearch();
+        _hasDeleted = _list.Exists(t => t.IsDeleted);
+        _unhinted.Clear();
+        var linked = new HashSet<FileTailer>();
+        foreach (var file in found)
+        {
+            if (!IsLinked(file) || !_tailers.TryGetValue(file.Status.Key, out var tailer) || !linked.Add(tailer)) continue;
+            _unhinted.Add((tailer, file.MatchedPath));
+        }
+
+        foreach (var tailer in _list)
+        {
+            if (!hints.Cover(tailer.Directory) && !linked.Contains(tailer)) _unhinted.Add((tailer, here.Contains(tailer.Key) ? tailer.Path : null));
+        }
+
+        metrics.ShowHints(hints.Watched, hints.Unwatched);
+        if (_saidNoHints || hints.Problem is not { } problem) return;
+        _saidNoHints = true;
+        logger.NoHints(problem, options.DiscoveryInterval);
+    }
+
+    // It may be written to under a name, and led to over a way, of which no hint comes.
+    static bool IsLinked(FoundFile file) => file.Path != file.MatchedPath || file.Status.Links > 1;
+
+    void CountMissed(FoundFile file)
+    {
+        if (hints is not null && !IsLinked(file)) hints.Missed(Path.GetDirectoryName(file.Path)!);
     }
 
     /// <summary>The file that the same container wrote before this one, when a rotation may have cut a line between the two; null when there is none.</summary>
@@ -184,7 +304,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
     {
         var handle = tailer.Detach()!;
         Replace(tailer, handle, new FoundFile(tailer.Path, tailer.MatchedPath, FileStatus.OfHandle(handle)));
-        _list = [.. _tailers.Values.Where(t => t.AbsentSinceMillis == 0)];
+        Relist();
     }
 
     void Replace(FileTailer tailer, SafeFileHandle handle, FoundFile file)
@@ -194,6 +314,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         next.Attach(handle, file, time.GetTimestamp());
         next.IsDeleted = tailer.IsDeleted;
         _tailers[file.Status.Key] = next;
+        _isListStale = true;
         if (tailer.FileId is not null) _emptied.Add((tailer, _searches));
     }
 
@@ -210,6 +331,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
     void See(FileTailer tailer, FoundFile file)
     {
         if (tailer.Path != file.Path) logger.Renamed(tailer.Path, file.Path);
+        else if (!tailer.IsRestored && tailer.SeenBytes != file.Status.Size) CountMissed(file);
         tailer.MoveTo(file.Path, file.MatchedPath);
         tailer.AbsentSinceMillis = 0;
         tailer.Saw(file.Status, time.GetTimestamp());
@@ -300,16 +422,17 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         else Bury(tailer);
     }
 
-    void Admit(FoundFile file)
+    // True when it is a file that nobody knew of before.
+    bool Admit(FoundFile file)
     {
-        if (_compressed.TryGetValue(file.Status.Key, out var seen) && seen == file.Status.ModifiedNanos) return;
-        if (OpenAt(file.Path) is not { } opened) return;
+        if (_compressed.TryGetValue(file.Status.Key, out var seen) && seen == file.Status.ModifiedNanos) return false;
+        if (OpenAt(file.Path) is not { } opened) return false;
         var handle = opened.Handle;
         file = file with { Status = opened.Status };
         if (_tailers.ContainsKey(file.Status.Key))
         {
             handle.Dispose(); // renamed again since it was listed
-            return;
+            return false;
         }
 
         Span<byte> buffer = stackalloc byte[FileIdentity.MaxHeadBytes];
@@ -319,16 +442,17 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
             logger.Compressed(file.Path);
             _compressed[file.Status.Key] = file.Status.ModifiedNanos;
             handle.Dispose();
-            return;
+            return false;
         }
 
-        if (head.Length > 0 && (ContinuesAnother(file, handle) || MayBeCopy(file, handle, head))) return;
-        _suspects.Remove(file.Status.Key);
+        if (head.Length > 0 && (ContinuesAnother(file, handle) || MayBeCopy(file, handle, head))) return false;
+        var wasSuspect = _suspects.Remove(file.Status.Key);
         logger.Found(file.Path);
         var tailer = new FileTailer(file.Status.Key, file.Status.BirthNanos, file.Path, file.MatchedPath, NextGeneration(file.Status.Key), options.MaxLineBytes, options.Format);
         LearnName(file.MatchedPath);
         tailer.Attach(handle, file, time.GetTimestamp());
         _tailers.Add(file.Status.Key, tailer);
+        return !wasSuspect;
     }
 
     bool ContinuesAnother(FoundFile file, SafeFileHandle handle)
@@ -481,24 +605,32 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
     {
         if (_names.ContainsKey(matchedPath) || _names.Count >= MaxNames) return;
         var youngest = Siblings(matchedPath).Values.Select(f => f.Status.BirthNanos).DefaultIfEmpty().Max();
-        if (youngest > 0) _names.Add(matchedPath, youngest);
+        if (youngest > 0) AddName(matchedPath, youngest);
+    }
+
+    void AddName(string path, long born)
+    {
+        if (!_names.TryAdd(path, born)) return;
+        var directory = Path.GetDirectoryName(path)!;
+        if (!_namesIn.TryGetValue(directory, out var names)) _namesIn.Add(directory, names = []);
+        names.Add(path);
     }
 
     // Made, filled and renamed out of the patterns since the last search, or while the shipper was down: it has a rotated name of a file that is known, was
     // made after everything that lay there when that file was first seen, and is no copy of anything. What is older was rotated away before: nobody asked for it.
     void FindRotatedUnseen()
     {
-        foreach (var directory in _names.Keys.GroupBy(path => Path.GetDirectoryName(path)!))
+        foreach (var (directory, names) in _namesIn)
         {
-            if (FileStatus.OfPath(directory.Key) is not { } status) continue;
-            if (_directories.TryGetValue(directory.Key, out var changed) && changed == status.ModifiedNanos) continue;
-            _directories[directory.Key] = status.ModifiedNanos;
-            foreach (var file in Siblings(directory.First()).Values)
+            if (FileStatus.OfPath(directory) is not { } status) continue;
+            if (_directories.TryGetValue(directory, out var changed) && changed == status.ModifiedNanos) continue;
+            _directories[directory] = status.ModifiedNanos;
+            foreach (var file in Siblings(names[0]).Values)
             {
                 if (_tailers.ContainsKey(file.Status.Key) || discovery.Covers(file.Path) || discovery.Excludes(file.Path)) continue;
-                var original = directory.FirstOrDefault(path => file.Status.BirthNanos > _names[path] && FileDiscovery.IsRotatedName(file.Path, path));
+                var original = names.Find(path => file.Status.BirthNanos > _names[path] && FileDiscovery.IsRotatedName(file.Path, path));
                 if (original is not null) Admit(file with { MatchedPath = original });
-                if (_suspects.ContainsKey(file.Status.Key)) _directories.Remove(directory.Key); // looked at again
+                if (_suspects.ContainsKey(file.Status.Key)) _directories.Remove(directory); // looked at again
             }
         }
     }
@@ -548,6 +680,8 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, Shippe
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
+            // A right that is given is told of; that there is room again for one more open file, or that a disk works again, is not.
+            _couldNotOpen |= e is IOException;
             Report(path, e.Message);
             return null;
         }

@@ -28,7 +28,7 @@ public sealed class ShipCommandTests
               },
               "Shipper": {
                 "Paths": [ "{{log.Glob}}" ], "Exclude": [ "*.gz", "*.tmp" ], "DataDirectory": "{{folder["data"]}}", "HostId": "h1", "Format": "plain", "MaxLineBytes": 100000, "BatchBytes": 262144,
-                "MaxInFlightBatches": 4, "PollInterval": "00:00:00.050", "DiscoveryInterval": "00:00:00.200", "CheckpointInterval": "00:00:00.100", "CheckpointBytes": 1048576,
+                "MaxInFlightBatches": 4, "PollInterval": "00:00:00.050", "DiscoveryInterval": "00:00:00.200", "Hints": false, "QuietInterval": "00:00:03", "CheckpointInterval": "00:00:00.100", "CheckpointBytes": 1048576,
                 "StopLimit": "00:00:04", "DeletedGrace": "00:00:03", "CopyGrace": "00:00:01", "ForgetAfter": "1.00:00:00", "MaxOpenFiles": 100, "DeadLetterBytes": 1048576,
                 "StatusInterval": "00:00:10", "Listen": "127.0.0.1:0", "Once": true
               }

@@ -141,10 +141,13 @@ sealed class Doctor(TextWriter output)
         }
 
         var all = 0;
+        string? hintProblem = null;
+        using var hints = options.Hints ? FileHints.TryOpen(out hintProblem, TimeProvider.System) : null;
+        hints?.BeginSearch();
         foreach (var pattern in options.Paths)
         {
             var discovery = new FileDiscovery([pattern], options.Exclude, options.StateDirectory);
-            var found = discovery.Find();
+            var found = discovery.Find(hints);
             all += found.Count;
             foreach (var (directory, reason) in discovery.Unreadable.Take(5)) Problem($"{directory} cannot be looked into: {reason}", $"give this user the right to read and enter it: setfacl -m u:{Environment.UserName}:rx {directory}");
             if (found.Count == 0)
@@ -158,7 +161,10 @@ sealed class Doctor(TextWriter output)
             else Fine($"{pattern}: {found.Count:N0} files, all can be read");
         }
 
-        Fine("inotify is not needed: files are looked at, so its limits do not matter");
+        hints?.EndSearch();
+        if (!options.Hints) Fine("inotify is not used, as Shipper:Hints says: all files are looked at all the time");
+        else if ((hintProblem ?? hints?.Problem) is { } problem) Warning($"inotify cannot tell of all changes: {problem}", "nothing is lost by it: files are then looked at all the time, which takes more of the processor; or set Shipper:Hints to false");
+        else Fine($"inotify tells of changes in {hints!.Watched:N0} directories, so that quiet files are looked at every {options.QuietInterval.TotalSeconds:0.###} s only; without it they would be looked at all the time");
         if (Native.MaxDescriptors() is not { } most) return;
         var wanted = Math.Min(options.MaxOpenFiles, all) + 192;
         if (wanted > most) Warning($"{all:N0} files, and this process may open {most:N0}", "the shipper then closes and opens them in turn; raise the limit (ulimit -n, LimitNOFILE= of the service) to spare that");

@@ -55,6 +55,8 @@ static class FaultMatrix
 {
     static readonly Func<string?> NeedsSmallDisk = static () => SmallDisk.IsPossible ? null : "fills a tmpfs of its own, which only root may mount";
 
+    static readonly Func<string?> NeedsNamespace = static () => FileFaults.CanRefuseInotify ? null : "refuses inotify in a user namespace of its own, which this user may not make";
+
     public static IReadOnlyList<FaultRow> Rows { get; } =
     [
         new(1, "shipper killed (-9) at random moments", "", On.Mock, ProcessFaults.KilledAsync) { HasPeer = true },
@@ -86,7 +88,7 @@ static class FaultMatrix
         new(18, "files deleted while open, with a backlog and Kafka down", "", On.Mock, FileFaults.DeletedWhileOpenAsync),
         new(19, "symbolic link chain retargeted", "", On.Mock, FileFaults.LinkRetargetedAsync),
         new(20, "10,000 files, 256 descriptors", "", On.Mock, FileFaults.FewDescriptorsAsync),
-        new(21, "no inotify to be had", "none is asked for: files are looked at", On.Mock, FileFaults.WithoutInotifyAsync),
+        new(21, "no inotify to be had", "refused, without watches, switched off, flooded: said once, all found by looking", On.Mock, FileFaults.WithoutInotifyAsync) { Missing = NeedsNamespace },
         new(22, "directories and files that live less than 100 ms", "no crash, the others whole", On.Mock, FileFaults.ShortLivedAsync),
         new(23, "permissions taken away and given back", "said once for each file", On.Mock, FileFaults.PermissionsLostAsync),
         new(24, "clock a day ahead or back, files of 1970 and 2099", "", On.Tests),

@@ -292,15 +292,63 @@ static class FileFaults
         it.Note($"{all.Count - it.Log.Written} of {it.Of(40, 400)} short-lived files were seen in time");
     }
 
-    /// <summary>With every limit of inotify at 0 nothing would be different: the process holds none.</summary>
+    /// <summary>Whether a program can be started in a user namespace, whose limits of inotify are its own.</summary>
+    public static bool CanRefuseInotify { get; } = TryRefusing();
+
+    static bool TryRefusing()
+    {
+        try
+        {
+            using var process = Process.Start(new ProcessStartInfo("unshare", [.. Refusing("max_inotify_instances")[1..], "true"]) { RedirectStandardError = true })!;
+            process.WaitForExit();
+            return process.ExitCode == 0;
+        }
+        catch (System.ComponentModel.Win32Exception)
+        {
+            return false;
+        }
+    }
+
+    // In the namespace only; whoever else uses inotify on this machine keeps his.
+    static string[] Refusing(string limit) => ["unshare", "--user", "--map-root-user", "sh", "-c", $"set -e; echo 0 > /proc/sys/user/{limit}; exec \"$@\"", "sh"];
+
+    /// <summary>inotify is refused, gives an instance and no watch, is switched off, or is told of more than it remembers.</summary>
     public static async Task WithoutInotifyAsync(FaultCase it)
     {
+        foreach (var limit in (string?[])["max_inotify_instances", "max_inotify_watches", null])
+        {
+            it.Ship.Through = limit is null ? [] : Refusing(limit);
+            it.Ship.Settings["Shipper:Hints"] = limit is null ? "false" : "true";
+            await it.FlowAsync();
+            await it.WriteAsync(it.Of(300, 3_000), it.Seconds(0.5, 2), () => it.Log.Rotate(it.Random.Next(3)));
+            await it.Ship.SettleAsync(it.Log.Written);
+            // So long that files are not looked at because they have just changed.
+            await Task.Delay(it.Seconds(0, 12));
+            it.Log.Append(3);
+            it.Log.Rotate(1);
+            it.Log.Append(3);
+            await it.Ship.SettleAsync(it.Log.Written);
+            HoldsInotify(it).Should().Be(limit == "max_inotify_watches");
+            it.Ship.Process.Errors.Split('\n').Count(line => line.Contains("does not tell of all changes", StringComparison.Ordinal)).Should().Be(limit is null ? 0 : 1, it.Ship.Process.Transcript);
+            await it.Ship.StopAsync();
+        }
+
+        (it.Ship.Through, it.Ship.Settings["Shipper:Hints"]) = ([], "true");
         await it.FlowAsync();
-        await it.WriteAsync(it.Of(1_000, 10_000), it.Seconds(0.5, 2));
+        HoldsInotify(it).Should().BeTrue();
+        it.Ship.Process.Freeze();
+        // In turn, since equal hints in a row are one.
+        var most = int.Parse(await File.ReadAllTextAsync("/proc/sys/fs/inotify/max_queued_events"), System.Globalization.CultureInfo.InvariantCulture);
+        for (var line = 0; line < most; line++) it.Log.Append(1, line % 2);
+        it.Log.Append(100, 2);
+        it.Ship.Process.Thaw();
         await it.Ship.SettleAsync(it.Log.Written);
-        Directory.EnumerateFiles($"/proc/{it.Ship.Process.Id}/fd").Select(descriptor => new FileInfo(descriptor).LinkTarget).Should().NotContain(target => target != null && target.Contains("inotify"));
         await it.FinishAsync();
+        it.Note($"{most:N0} changes remembered, more than that written");
     }
+
+    static bool HoldsInotify(FaultCase it) =>
+        Directory.EnumerateFiles($"/proc/{it.Ship.Process.Id}/fd").Any(descriptor => new FileInfo(descriptor).LinkTarget?.Contains("inotify", StringComparison.Ordinal) == true);
 
     public static async Task PermissionsLostAsync(FaultCase it)
     {

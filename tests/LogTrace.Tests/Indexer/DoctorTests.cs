@@ -33,7 +33,7 @@ public sealed class DoctorTests : IDisposable
         var (exitCode, said) = await LookAsync(SomeLog());
 
         exitCode.Should().Be(0, said);
-        said.Should().Contain("1 files, all can be read").And.Contain("is not there yet and can be made").And.EndWith("0 problems, 0 warnings\n");
+        said.Should().Contain("1 files, all can be read").And.Contain("inotify tells of changes in 1 directories").And.Contain("is not there yet and can be made").And.EndWith("0 problems, 0 warnings\n");
         Directory.Exists(_folder["data"]).Should().BeFalse("it changes nothing");
     }
 

@@ -1,17 +1,28 @@
 using System.Text;
+using LogTrace.Shipper;
 
 namespace LogTrace.Tests.Shipper;
 
-/// <summary>What becomes of files that are renamed, copied, emptied, deleted and made again.</summary>
-public sealed class RotationTests
+/// <summary>The same where the kernel tells of nothing.</summary>
+public sealed class RotationWithoutHintsTests : RotationTests
 {
+    protected override bool HasHints => false;
+}
+
+/// <summary>What becomes of files that are renamed, copied, emptied, deleted and made again.</summary>
+public class RotationTests
+{
+    protected virtual bool HasHints => true;
+
+    ShipperRig Rig(Func<ShipperOptions, ShipperOptions>? with = null) => new(o => (with is null ? o : with(o)) with { Hints = HasHints });
+
     // Long enough that equal beginnings are no coincidence.
     static readonly string LongStart = string.Concat(Enumerable.Range(0, 40).Select(i => $"a line of some length, number {i}\n"));
 
     [Fact]
     public void Renamed_file_is_read_to_its_end_beside_the_new_one()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", "one\n");
         rig.Start().Ship();
         rig.Append("a.log", "two\n");
@@ -29,7 +40,7 @@ public sealed class RotationTests
     [Fact]
     public void Renamed_within_the_pattern_is_not_sent_again()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", "one\n");
         rig.Start().Ship();
         rig.Move("a.log", "b.log");
@@ -47,7 +58,7 @@ public sealed class RotationTests
     [InlineData("rest.log")]
     public void Renamed_while_the_shipper_is_down_goes_on_where_it_stopped(string newName)
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", "one\n");
         rig.Start().Ship();
         rig.Stop();
@@ -62,7 +73,7 @@ public sealed class RotationTests
     [Fact]
     public void Rotated_several_times_while_the_shipper_is_down_loses_nothing()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", "long ago\n");
         File.Move(rig.Log("a.log"), rig.Log("a.log.9"));
         rig.Append("a.log", "one\n");
@@ -88,7 +99,7 @@ public sealed class RotationTests
     [Fact]
     public void Copies_that_were_there_before_the_first_start_are_not_read()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", "one\n");
         AwaitNextBirth(rig);
         File.Copy(rig.Log("a.log"), rig.Log("a.log.1"));
@@ -104,7 +115,7 @@ public sealed class RotationTests
     [Fact]
     public void Renamed_into_another_directory_is_followed_through_the_open_file()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", "one\n");
         rig.Start().Ship();
         rig.Append("a.log", "two\n");
@@ -119,7 +130,7 @@ public sealed class RotationTests
     [Fact]
     public void A_chain_of_renames_is_followed_with_few_open_files()
     {
-        using var rig = new ShipperRig(o => o with { MaxOpenFiles = 1 });
+        using var rig = Rig(o => o with { MaxOpenFiles = 1 });
         rig.Start();
         var written = new List<string>();
         for (var round = 0; round < 6; round++)
@@ -139,7 +150,7 @@ public sealed class RotationTests
     [Fact]
     public void Emptied_file_starts_a_new_generation_whose_equal_lines_are_other_records()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", "one\ntwo\n");
         rig.Start().Ship();
         rig.Truncate("a.log");
@@ -154,7 +165,7 @@ public sealed class RotationTests
     [InlineData(false)]
     public void Emptied_and_grown_past_the_old_offset_is_read_from_the_start(bool whileDown)
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", "one\ntwo\n");
         rig.Start().Ship();
         if (whileDown) rig.Stop();
@@ -168,7 +179,7 @@ public sealed class RotationTests
     [Fact]
     public void Overwritten_with_as_many_other_bytes_is_read_from_the_start()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", "one\ntwo\n");
         rig.Start().Ship();
         rig.Truncate("a.log");
@@ -185,7 +196,7 @@ public sealed class RotationTests
     [InlineData("a-1.log", true)]
     public void Copytruncate_loses_nothing_and_sends_nothing_again(string copy, bool whileDown)
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", "one\ntwo\n");
         rig.Start().Ship();
         if (whileDown) rig.Stop();
@@ -206,7 +217,7 @@ public sealed class RotationTests
     [Fact]
     public void Copytruncate_while_the_other_side_is_down_loses_nothing()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", "one\n");
         rig.Start().Ship();
         rig.Writer.IsHeld = true;
@@ -227,7 +238,7 @@ public sealed class RotationTests
     [Fact]
     public void A_copy_seen_before_its_original_is_emptied_waits_for_that()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", "one\ntwo\n");
         rig.Start().Ship();
         File.Copy(rig.Log("a.log"), rig.Log("a-1.log"));
@@ -241,7 +252,7 @@ public sealed class RotationTests
     [Fact]
     public void A_plain_copy_of_a_long_file_is_not_sent_again_and_its_own_lines_are()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", LongStart);
         rig.Start().Ship();
         File.Copy(rig.Log("a.log"), rig.Log("b.log"));
@@ -256,7 +267,7 @@ public sealed class RotationTests
     [Trait("Fault", "25")]
     public void Two_files_that_begin_alike_are_both_read()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", "started\n");
         rig.Start().Ship();
         rig.Append("b.log", "started\n");
@@ -271,7 +282,7 @@ public sealed class RotationTests
     [Trait("Fault", "25")]
     public void Long_equal_beginnings_with_different_ends_are_both_read()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", LongStart + "a\n");
         rig.Start().Ship();
         rig.Append("b.log", LongStart + "b\n");
@@ -283,7 +294,7 @@ public sealed class RotationTests
     [Trait("Fault", "25")]
     public void Empty_files_are_not_alike()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", "");
         rig.Append("b.log", "");
         rig.Start().Ship();
@@ -296,7 +307,7 @@ public sealed class RotationTests
     [Fact]
     public void Deleted_while_open_is_finished_and_let_go()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", "one\n");
         rig.Start().Ship();
         rig.Writer.IsDown = true;
@@ -316,7 +327,7 @@ public sealed class RotationTests
     [InlineData(false)]
     public void A_name_made_again_is_a_new_file_even_with_equal_content(bool whileDown)
     {
-        using var rig = new ShipperRig(o => o with { DeletedGrace = TimeSpan.FromSeconds(5) });
+        using var rig = Rig(o => o with { DeletedGrace = TimeSpan.FromSeconds(5) });
         rig.Append("a.log", LongStart);
         rig.Start().Ship();
         if (whileDown) rig.Stop();
@@ -331,7 +342,7 @@ public sealed class RotationTests
     [Fact]
     public void A_reused_inode_is_a_new_file()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         for (var i = 0; i < 5; i++)
         {
             rig.Append($"{i}.log", $"same\n{i}\n");
@@ -361,7 +372,7 @@ public sealed class RotationTests
     [Fact]
     public void A_writer_that_keeps_its_position_over_a_truncation_leaves_NULs_that_are_skipped()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         using var writer = new FileStream(rig.Log("a.log"), FileMode.Create, FileAccess.Write, FileShare.ReadWrite);
         writer.Write(Encoding.ASCII.GetBytes(LongStart));
         writer.Flush();
@@ -379,7 +390,7 @@ public sealed class RotationTests
     [Trait("Fault", "26")]
     public void Compressed_files_are_not_read()
     {
-        using var rig = new ShipperRig(o => o with { Paths = [o.Paths[0] + "*"] });
+        using var rig = Rig(o => o with { Paths = [o.Paths[0] + "*"] });
         rig.Append("a.log", "one\n");
         rig.Append("a.log.1.gz", [0x1f, 0x8b, 8, 0, 10, 10, 10]);
         rig.Start().Ship();
@@ -392,7 +403,7 @@ public sealed class RotationTests
     [InlineData(-1)]
     public void Clock_that_jumps_by_a_day_and_files_of_any_age_change_nothing(int days)
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("old.log", "one\n");
         File.SetLastWriteTimeUtc(rig.Log("old.log"), DateTime.UnixEpoch);
         rig.Append("new.log", "two\n");
@@ -413,7 +424,7 @@ public sealed class RotationTests
     [Trait("Fault", "28")]
     public void Device_number_that_changed_with_a_remount_sends_nothing_again()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", LongStart);
         rig.Start().Ship();
         rig.Stop();
@@ -433,7 +444,7 @@ public sealed class RotationTests
     [Fact]
     public void More_files_than_may_be_open_are_all_read()
     {
-        using var rig = new ShipperRig(o => o with { MaxOpenFiles = 3 });
+        using var rig = Rig(o => o with { MaxOpenFiles = 3 });
         for (var i = 0; i < 10; i++) rig.Append($"{i}.log", $"first of {i}\n");
         rig.Start().Ship();
         for (var i = 0; i < 10; i++) rig.Append($"{i}.log", $"second of {i}\n");
@@ -444,7 +455,7 @@ public sealed class RotationTests
     [Fact]
     public void Lines_emptied_before_they_were_read_are_counted_as_lost()
     {
-        using var rig = new ShipperRig();
+        using var rig = Rig();
         rig.Append("a.log", "one\n");
         rig.Start().Ship();
         rig.Writer.IsHeld = true;

@@ -28,6 +28,9 @@ public sealed class ShipperRig : IDisposable
 
     public ShipperOptions Options { get; set; }
 
+    /// <summary>Asked for each hint of the kernel whether it gets lost; by default none does.</summary>
+    public Func<bool>? LosesHint { get; init; }
+
     public FakeTimeProvider Time { get; } = new();
 
     public CollectingWriter Writer { get; set; } = new();
@@ -66,7 +69,7 @@ public sealed class ShipperRig : IDisposable
 
     public ShipperRig Start()
     {
-        _pipeline = new ShipperPipeline(Options, Writer, NullLogger<ShipperPipeline>.Instance, Time);
+        _pipeline = new ShipperPipeline(Options, Writer, NullLogger<ShipperPipeline>.Instance, Time) { LosesHint = LosesHint };
         _pipeline.Open();
         return this;
     }
@@ -81,6 +84,8 @@ public sealed class ShipperRig : IDisposable
     /// <summary>Goes on until everything there is is shipped.</summary>
     public ShipperRig Ship()
     {
+        // What no hint told of is seen after this time at the latest.
+        if (LosesHint is not null) Rounds((int)Math.Ceiling(Options.QuietInterval / Options.DiscoveryInterval));
         for (var round = 0; round < 200; round++)
         {
             Time.Advance(Options.DiscoveryInterval);
