@@ -23,8 +23,8 @@ sealed class FileDiscovery
     readonly List<string[]> _excludes = [];
     readonly string _ownDirectory;
     readonly List<(string Path, FileKey? Key)> _landmarks = [];
+    readonly Dictionary<FileKey, FoundFile> _found = [];
     FileHints? _hints;
-    int _foundLast;
 
     /// <param name="patterns">What to find.</param>
     /// <param name="excludes">What to leave out; a pattern without a slash is compared with the file name alone.</param>
@@ -40,23 +40,22 @@ sealed class FileDiscovery
     /// <summary>Directories that could not be read in the last search, each with the reason.</summary>
     public Dictionary<string, string> Unreadable { get; } = [];
 
-    /// <summary>All files there are now, in no particular order.</summary>
+    /// <summary>All files there are now, in no particular order, until the next search.</summary>
     /// <param name="hints">Is to watch every directory that is looked into; null for none.</param>
     public IReadOnlyCollection<FoundFile> Find(FileHints? hints = null)
     {
         Unreadable.Clear();
         _landmarks.Clear();
         _hints = hints;
-        var found = new Dictionary<FileKey, FoundFile>(_foundLast);
+        _found.Clear();
         foreach (var pattern in _patterns)
         {
             // A name that holds pattern characters itself.
-            Add("/" + string.Join('/', pattern), found);
-            Walk("/", pattern, 0, found, []);
+            Add("/" + string.Join('/', pattern));
+            Walk("/", pattern, 0, []);
         }
 
-        _foundLast = found.Count;
-        return found.Values;
+        return _found.Values;
     }
 
     /// <summary>
@@ -104,7 +103,7 @@ sealed class FileDiscovery
         return files;
     }
 
-    void Walk(string directory, string[] pattern, int at, Dictionary<FileKey, FoundFile> found, HashSet<FileKey> above)
+    void Walk(string directory, string[] pattern, int at, HashSet<FileKey> above)
     {
         var segment = pattern[at];
         var isLast = at == pattern.Length - 1;
@@ -113,27 +112,27 @@ sealed class FileDiscovery
         if (segment == "**")
         {
             if (isLast) pattern = [.. pattern, "*"];
-            Walk(directory, pattern, at + 1, found, above);
+            Walk(directory, pattern, at + 1, above);
             foreach (var (path, isDirectory) in List(directory, static name => name[0] != '.', Unreadable))
             {
                 // A link to a directory above would be followed for ever.
                 if (!isDirectory || FileStatus.OfPath(path) is not { } status || !above.Add(status.Key)) continue;
-                Walk(path, pattern, at, found, above);
+                Walk(path, pattern, at, above);
                 above.Remove(status.Key);
             }
         }
         else if (!isListed)
         {
             var path = Path.Combine(directory, segment);
-            if (isLast) Add(path, found);
-            else Walk(path, pattern, at + 1, found, above);
+            if (isLast) Add(path);
+            else Walk(path, pattern, at + 1, above);
         }
         else
         {
             foreach (var (path, isDirectory) in List(directory, name => MatchesName(segment, name), Unreadable))
             {
-                if (isLast && !isDirectory) Add(path, found);
-                else if (!isLast && isDirectory) Walk(path, pattern, at + 1, found, above);
+                if (isLast && !isDirectory) Add(path);
+                else if (!isLast && isDirectory) Walk(path, pattern, at + 1, above);
             }
         }
     }
@@ -149,7 +148,7 @@ sealed class FileDiscovery
         _hints!.Watch(directory, isListed);
     }
 
-    void Add(string path, Dictionary<FileKey, FoundFile> found)
+    void Add(string path)
     {
         // Called for every file in every search: a plain file, as nearly all are, takes one system call.
         if (FileStatus.OfEntry(path) is not { IsDirectory: false } status || IsOwn(path) || IsExcluded(path)) return;
@@ -171,7 +170,7 @@ sealed class FileDiscovery
         if (target != path && IsOwn(target)) return;
         var file = new FoundFile(target, path, status);
         // Its own name says more than a link's.
-        if (!found.TryAdd(status.Key, file) && target == path && found[status.Key].MatchedPath != found[status.Key].Path) found[status.Key] = file;
+        if (!_found.TryAdd(status.Key, file) && target == path && _found[status.Key].MatchedPath != _found[status.Key].Path) _found[status.Key] = file;
     }
 
     bool IsOwn(string path) => path.StartsWith(_ownDirectory, StringComparison.Ordinal);

@@ -152,7 +152,7 @@ sealed class FileHints : IDisposable
     void Count()
     {
         Unwatched = _places.Values.Count(place => place.Problem is not null);
-        Watched = _places.Count - Unwatched;
+        Watched = _places.Values.Count(place => place is { Watch: >= 0, Problem: null });
     }
 
     /// <summary>A look found a change in a directory. Should the kernel never speak of it, it speaks of none there, and the directory counts as not watched from then on.</summary>
@@ -191,7 +191,13 @@ sealed class FileHints : IDisposable
 
     bool Take(int watch, uint what, ReadOnlySpan<byte> name, List<string> changed)
     {
-        if ((what & Overflowed) != 0) return true;
+        if ((what & Overflowed) != 0)
+        {
+            // Whichever they were of: none of them was silent.
+            foreach (var place in _places.Values) place.Spoke = true;
+            return true;
+        }
+
         if (!_byWatch.TryGetValue(watch, out var places)) return false; // let go of meanwhile
         if ((what & Ignored) != 0)
         {

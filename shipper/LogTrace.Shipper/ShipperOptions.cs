@@ -36,7 +36,7 @@ public sealed record ShipperOptions
     /// <summary>Batches sent and not acknowledged; at this number reading waits. 1 to 64, default 8.</summary>
     public int MaxInFlightBatches { get; init; } = 8;
 
-    /// <summary>How often files that grow are looked at while there is nothing else to do. 1 ms to 10 s, default 100 ms.</summary>
+    /// <summary>How often files that grow, and those that the kernel says have changed, are looked at while there is nothing else to do. 1 ms to 10 s, default 100 ms.</summary>
     public TimeSpan PollInterval { get; init; } = TimeSpan.FromMilliseconds(100);
 
     /// <summary>How often new, renamed and deleted files are looked for; with thousands of files less often, but at least every 2 s. 1 ms to 60 s, default 500 ms. Where the kernel tells of changes, only after it did.</summary>

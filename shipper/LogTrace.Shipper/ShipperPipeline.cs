@@ -219,19 +219,19 @@ public sealed class ShipperPipeline : IDisposable
         if (isSearch)
         {
             Interlocked.Increment(ref _searchStarted);
-            _files.Search();
+            _hasNews |= _files.Search();
+            _mayRead = true;
             if (_searchStarted == 1) foreach (var pattern in _options.Paths.Where(FindsNothing)) _logger.NoMatch(pattern);
         }
         else if (IsDue(_nextLook))
         {
-            _files.LookAtUnhinted();
+            _mayRead |= _files.LookAtUnhinted();
         }
         else
         {
             return;
         }
 
-        _mayRead = true;
         // With thousands of files a search takes long: it never takes more than half a percent of the time, unless files would be found late.
         var rest = Math.Min(_time.GetElapsedTime(started).TotalSeconds * 200, LongestSearchInterval.TotalSeconds);
         _nextLook = After(TimeSpan.FromSeconds(Math.Max(_options.DiscoveryInterval.TotalSeconds, rest)));
@@ -243,16 +243,22 @@ public sealed class ShipperPipeline : IDisposable
     void ShowFiles(bool isSearched)
     {
         var stall = Stall();
-        if (!isSearched && !_hasNews && _inFlight.Count == 0 && stall is null && !_wasStalled)
+        var isNew = _hasNews || _inFlight.Count > 0 || stall is not null || _wasStalled;
+        if (isNew || isSearched)
+        {
+            // With thousands of quiet files, saving what is saved already would be most of the work.
+            var fingerprint = _files.Fingerprint();
+            isNew |= fingerprint != _fingerprint;
+            _isCheckpointDue |= fingerprint != _fingerprint;
+            _fingerprint = fingerprint;
+        }
+
+        if (!isNew)
         {
             _metrics.ShowNothingNew();
             return;
         }
 
-        // With thousands of quiet files, saving what is saved already would be most of the work.
-        var fingerprint = _files.Fingerprint();
-        _isCheckpointDue |= fingerprint != _fingerprint;
-        _fingerprint = fingerprint;
         var now = _time.GetTimestamp();
         (_hasNews, _wasStalled) = (false, stall is not null);
         _metrics.Show([.. _files.Tailers.Select(t => new FileProgress(t.Path, t.FileId, t.AckedOffset, t.ReadOffset, t.SeenBytes, t.TornBytes)

@@ -33,6 +33,9 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, FileHi
     readonly Dictionary<string, Dictionary<FileKey, FoundFile>> _siblings = [];
     readonly List<string> _changed = [];
 
+    // With thousands of files it is too large to be made anew for every search.
+    readonly HashSet<FileKey> _here = [];
+
     // Files of which no hint can be relied on, with the name to look at; null for their handle's file.
     readonly List<(FileTailer Tailer, string? Name)> _unhinted = [];
     List<FileTailer> _list = [];
@@ -41,6 +44,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, FileHi
     Dictionary<string, FileTailer>? _byPath;
     bool _isListStale = true;
     bool _isRestless = true;
+    bool _hasNews;
     bool _hasDeleted;
     bool _couldNotOpen;
     bool _saidNoHints;
@@ -161,12 +165,13 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, FileHi
         return any;
     }
 
-    /// <summary>Looks, without a search, at what no hint can be relied on for: files with several names, links, and the ways to the directories.</summary>
-    public void LookAtUnhinted()
+    /// <summary>Looks, without a search, at what no hint can be relied on for: files with several names, links, and the ways to the directories. False when there are no such files.</summary>
+    public bool LookAtUnhinted()
     {
         if (discovery.LeadsElsewhere()) _isRestless = true;
         foreach (var (tailer, name) in _unhinted) Look(tailer, name is null && tailer.IsOpen ? tailer.Status() : FileStatus.OfPath(name ?? tailer.Path));
         Relist();
+        return _unhinted.Count > 0;
     }
 
     void Look(FileTailer tailer, FileStatus? seen)
@@ -186,12 +191,14 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, FileHi
     {
         if (!_isListStale) return;
         _isListStale = false;
+        // Nearly always it is what it was, and too large to be made anew for nothing.
+        if (_tailers.Values.Where(t => t.AbsentSinceMillis == 0).SequenceEqual(_list)) return;
         _list = [.. _tailers.Values.Where(t => t.AbsentSinceMillis == 0)];
         _byPath = null;
     }
 
-    /// <summary>Looks for files and settles what became of the ones known.</summary>
-    public void Search()
+    /// <summary>Looks for files and settles what became of the ones known. False when none of these has another size than at the last look, nor is newly deleted; whatever else may have changed is in <see cref="Fingerprint"/>.</summary>
+    public bool Search()
     {
         _searches++;
         _siblings.Clear();
@@ -200,7 +207,9 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, FileHi
         hints?.BeginSearch();
         var found = discovery.Find(hints);
         var unknown = new List<FoundFile>();
-        var here = new HashSet<FileKey>(found.Count);
+        var here = _here;
+        here.Clear();
+        _hasNews = false;
         foreach (var file in found)
         {
             here.Add(file.Status.Key);
@@ -226,6 +235,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, FileHi
         _isListStale = true;
         Relist();
         if (hints is not null) SettleHints(found, here);
+        return _hasNews;
     }
 
     void SettleHints(IReadOnlyCollection<FoundFile> found, HashSet<FileKey> here)
@@ -330,8 +340,17 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, FileHi
 
     void See(FileTailer tailer, FoundFile file)
     {
-        if (tailer.Path != file.Path) logger.Renamed(tailer.Path, file.Path);
-        else if (!tailer.IsRestored && tailer.SeenBytes != file.Status.Size) CountMissed(file);
+        if (tailer.Path != file.Path)
+        {
+            logger.Renamed(tailer.Path, file.Path);
+            _byPath = null;
+        }
+        else if (!tailer.IsRestored && tailer.SeenBytes != file.Status.Size)
+        {
+            CountMissed(file);
+        }
+
+        _hasNews |= tailer.SeenBytes != file.Status.Size;
         tailer.MoveTo(file.Path, file.MatchedPath);
         tailer.AbsentSinceMillis = 0;
         tailer.Saw(file.Status, time.GetTimestamp());
@@ -354,6 +373,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, FileHi
         if (tailer.IsOpen)
         {
             var status = tailer.Status();
+            _hasNews |= tailer.SeenBytes != status.Size;
             tailer.Saw(status, time.GetTimestamp());
             tailer.FixIdentity();
             CheckIntact(tailer, status);
@@ -364,6 +384,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, FileHi
                 {
                     logger.Renamed(tailer.Path, path);
                     tailer.MoveTo(path);
+                    _byPath = null;
                 }
             }
             else
@@ -414,8 +435,12 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, FileHi
 
     void FinishDeleted(FileTailer tailer, FileStatus status)
     {
-        if (!tailer.IsDeleted) logger.Deleted(tailer.Path);
-        tailer.IsDeleted = true;
+        if (!tailer.IsDeleted)
+        {
+            logger.Deleted(tailer.Path);
+            tailer.IsDeleted = _hasNews = true;
+        }
+
         var isQuiet = time.GetTimestamp() - tailer.LastChangeTicks >= Ticks(options.DeletedGrace);
         if (!tailer.IsAtEnd || tailer.InFlight > 0 || !isQuiet || status.Size != tailer.Size) return;
         if (tailer.TornBytes > 0) tailer.Conclude();
@@ -480,6 +505,7 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, FileHi
     {
         logger.CopyFound(file.Path, tailer.Path, tailer.AckedOffset);
         _suspects.Remove(file.Status.Key);
+        _byPath = null;
         tailer.AbsentSinceMillis = 0;
         tailer.IsDeleted = false;
         tailer.Attach(handle, file, time.GetTimestamp());
