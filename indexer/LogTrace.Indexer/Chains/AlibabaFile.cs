@@ -38,15 +38,30 @@ static class AlibabaFile
         public (string, string, string?, string, string) TwinKey => (TraceId, RpcId?.Text ?? "", Caller, Type, Interface);
     }
 
-    /// <summary>Reads all rows of a file. Throws <see cref="InvalidDataException"/> when the header lacks a column or the compressed data is damaged.</summary>
+    /// <summary>
+    /// Reads all rows of a file. Throws <see cref="InvalidDataException"/> when the header lacks a column, or, after it has handed on the rows up to there, when the compressed data is damaged.
+    /// </summary>
+    /// <param name="read">Counts rows; header and blank ones are none.</param>
     /// <param name="add">Takes each record.</param>
     /// <param name="setAside">Takes line number and reason of each row that is no call.</param>
-    /// <returns>Rows read, header and blank ones not counted.</returns>
-    public static long Read(Stream stream, string file, Action<IndexedRecord> add, Action<long, string> setAside)
+    public static void Read(Stream stream, string file, ref long read, Action<IndexedRecord> add, Action<long, string> setAside)
     {
         var rows = new List<Row>();
+        try
+        {
+            ReadRows(stream, file, rows, ref read, setAside);
+        }
+        finally
+        {
+            if (!rows.Exists(row => row.ResponseMillis < 0)) DecideSidesByTime(rows);
+            DecideSides(rows);
+            foreach (var row in rows) add(RecordOf(row, file));
+        }
+    }
+
+    static void ReadRows(Stream stream, string file, List<Row> rows, ref long read, Action<long, string> setAside)
+    {
         Dictionary<string, int>? columns = null;
-        long read = 0;
         foreach (var line in LogLines.Read(stream))
         {
             if (!line.IsTooLong && line.Bytes.Span.Trim(" \t"u8).IsEmpty) continue;
@@ -64,10 +79,6 @@ static class AlibabaFile
         }
 
         if (columns is null) throw new InvalidDataException($"{file} is empty; its first line must name the columns {string.Join(", ", Columns)}.");
-        if (!rows.Exists(row => row.ResponseMillis < 0)) DecideSidesByTime(rows);
-        DecideSides(rows);
-        foreach (var row in rows) add(RecordOf(row, file));
-        return read;
     }
 
     static Dictionary<string, int> ReadHeader(List<string> fields, string file)

@@ -15,9 +15,23 @@ static class LogLines
 
     public static Stream Open(string path)
     {
-        var file = path == "-" ? Console.OpenStandardInput() : new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, 1 << 16);
+        return Decompressed(path == "-" ? Console.OpenStandardInput() : new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, 1 << 16));
+    }
+
+    /// <summary>A file's content, whether it is compressed or not.</summary>
+    public static Stream Decompressed(Stream file)
+    {
         var start = new byte[2];
-        var length = file.ReadAtLeast(start, 2, throwOnEndOfStream: false);
+        var length = 0;
+        try
+        {
+            length = file.ReadAtLeast(start, 2, throwOnEndOfStream: false);
+        }
+        catch (InvalidDataException)
+        {
+            // A file in a damaged archive. Whoever reads on meets it again, and says so.
+        }
+
         var whole = new StartedStream(start.AsMemory(0, length), file);
         return length == 2 && start[0] == 0x1F && start[1] == 0x8B ? new GZipStream(whole, CompressionMode.Decompress) : whole;
     }
@@ -74,15 +88,9 @@ static class LogLines
     }
 
     /// <summary>A stream with the bytes that were already taken off its start.</summary>
-    sealed class StartedStream(ReadOnlyMemory<byte> start, Stream rest) : Stream
+    public sealed class StartedStream(ReadOnlyMemory<byte> start, Stream rest) : ReadOnlyStream
     {
         ReadOnlyMemory<byte> _start = start;
-
-        public override bool CanRead => true;
-        public override bool CanSeek => false;
-        public override bool CanWrite => false;
-        public override long Length => throw new NotSupportedException();
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
         public override int Read(Span<byte> buffer)
         {
@@ -93,16 +101,28 @@ static class LogLines
             return count;
         }
 
-        public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-        public override void Flush() { }
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-        public override void SetLength(long value) => throw new NotSupportedException();
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
         protected override void Dispose(bool disposing)
         {
             if (disposing) rest.Dispose();
             base.Dispose(disposing);
         }
+    }
+
+    /// <summary>Read from its beginning to its end.</summary>
+    public abstract class ReadOnlyStream : Stream
+    {
+        public override bool CanRead => true;
+        public override bool CanSeek => false;
+        public override bool CanWrite => false;
+        public override long Length => throw new NotSupportedException();
+        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+
+        public abstract override int Read(Span<byte> buffer);
+
+        public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
+        public override void Flush() { }
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+        public override void SetLength(long value) => throw new NotSupportedException();
+        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 }

@@ -15,10 +15,10 @@ public static class RebuildCommand
 
     public static Command Create()
     {
-        var files = new Argument<string[]>("FILES") { Description = "Log files, plain or .gz; patterns such as 'logs/**/*.log'; - for standard input.", Arity = ArgumentArity.OneOrMore };
+        var files = new Argument<string[]>("FILES") { Description = "Log files, plain, .gz, or in archives (.tar, .tar.gz, .tgz: each file in it counts as one); patterns such as 'logs/**/*.log'; - for standard input.", Arity = ArgumentArity.OneOrMore };
         var json = new Option<bool>("--json") { Description = "One JSON object a chain, one a line, in place of the drawing." };
         var trace = new Option<string?>("--trace") { HelpName = "ID", Description = "Only the chain with this trace id." };
-        var from = new Option<string?>("--from") { Description = "Form of the files when it is not ours: alibaba (cluster-trace-microservices, CSV)." };
+        var from = new Option<string?>("--from") { Description = "Form of the files when it is not ours: alibaba (cluster-trace-microservices: CSV, or the archives that it comes in)." };
         from.AcceptOnlyFromAmong("alibaba");
         var pairs = new Option<bool>("--pairs") { Description = "Read request.info at P.1 as the other side of call P, whatever the trace looks like." };
         var twins = new Option<bool>("--twins") { Description = "Read both sides of a call under one id, whatever the trace looks like." };
@@ -61,21 +61,57 @@ public static class RebuildCommand
         var failed = false;
         foreach (var file in files)
         {
-            var name = file == "-" ? "stdin" : file;
+            Try(file == "-" ? "stdin" : file, () =>
+            {
+                foreach (var (name, content) in LogFiles.Open(file)) Try(name, () => Read(name, content));
+            });
+        }
+
+        var chainOptions = new ChainOptions { Reading = options.Reading };
+        var ambiguous = 0;
+        var resolved = 0;
+        foreach (var chain in traces.Select(trace => ChainBuilder.Build(trace.TraceId, trace.Records, chainOptions)))
+        {
+            ambiguous += chain.AmbiguousCount;
+            if (chain.Resolved) resolved++;
+            if (options.Json) WriteJson(chain, output);
+            else Draw(chain, output, options.WithLogs);
+        }
+
+        output.Flush();
+        var summary = string.Create(CultureInfo.InvariantCulture, $"{read} read, {setAside} set aside, {traces.Count} chains");
+        if (chainless > 0) summary += string.Create(CultureInfo.InvariantCulture, $", {chainless} belong to no chain");
+        if (skipped > 0) summary += string.Create(CultureInfo.InvariantCulture, $", {skipped} of other traces");
+        if (ambiguous > 0) summary += string.Create(CultureInfo.InvariantCulture, $", {resolved} chains resolved, {ambiguous} ids ambiguous");
+        messages.WriteLine(summary);
+        if (options.TraceId is not null && traces.Count == 0)
+        {
+            messages.WriteLine($"No record has trace_id {ChainText.Visible(options.TraceId)}.");
+            failed = true;
+        }
+
+        return failed ? Failed : Done;
+
+        // What was read before a damaged place is good, and so are the other files of an archive: show them, and fail in the end.
+        void Try(string name, Action read)
+        {
             try
             {
-                using var stream = LogLines.Open(file);
-                if (options.IsAlibaba) read += AlibabaFile.Read(stream, name, Take, SetAside);
-                else ReadOwn(stream);
+                read();
             }
             catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or InvalidDataException)
             {
-                // What was read before a damaged place is good: show it, and fail in the end.
                 messages.WriteLine($"{name}: {ChainText.Visible(exception.Message)}");
                 failed = true;
             }
+        }
 
-            void ReadOwn(Stream stream)
+        void Read(string name, Stream stream)
+        {
+            if (options.IsAlibaba) AlibabaFile.Read(stream, name, ref read, Take, SetAside);
+            else ReadOwn();
+
+            void ReadOwn()
             {
                 foreach (var line in LogLines.Read(stream))
                 {
@@ -105,31 +141,6 @@ public static class RebuildCommand
                 messages.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{name}:{line} set aside: {ChainText.Visible(reason)}"));
             }
         }
-
-        var chainOptions = new ChainOptions { Reading = options.Reading };
-        var ambiguous = 0;
-        var resolved = 0;
-        foreach (var chain in traces.Select(trace => ChainBuilder.Build(trace.TraceId, trace.Records, chainOptions)))
-        {
-            ambiguous += chain.AmbiguousCount;
-            if (chain.Resolved) resolved++;
-            if (options.Json) WriteJson(chain, output);
-            else Draw(chain, output, options.WithLogs);
-        }
-
-        output.Flush();
-        var summary = string.Create(CultureInfo.InvariantCulture, $"{read} read, {setAside} set aside, {traces.Count} chains");
-        if (chainless > 0) summary += string.Create(CultureInfo.InvariantCulture, $", {chainless} belong to no chain");
-        if (skipped > 0) summary += string.Create(CultureInfo.InvariantCulture, $", {skipped} of other traces");
-        if (ambiguous > 0) summary += string.Create(CultureInfo.InvariantCulture, $", {resolved} chains resolved, {ambiguous} ids ambiguous");
-        messages.WriteLine(summary);
-        if (options.TraceId is not null && traces.Count == 0)
-        {
-            messages.WriteLine($"No record has trace_id {ChainText.Visible(options.TraceId)}.");
-            failed = true;
-        }
-
-        return failed ? Failed : Done;
     }
 
     static void WriteJson(CallChain chain, Stream output)

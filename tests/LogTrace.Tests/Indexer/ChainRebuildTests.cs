@@ -1,3 +1,4 @@
+using System.Formats.Tar;
 using System.IO.Compression;
 using System.Text;
 using System.Text.Json;
@@ -74,8 +75,180 @@ public sealed class ChainRebuildTests : IDisposable
                 gzip.Write(Encoding.UTF8.GetBytes($$"""{"name":"http.get","trace_id":"t1","rpc_id":"1.{{i + 1}}","timestamp":1700000000}{{"\n"}}"""));
         var path = Path.Combine(_folder, "cut.gz");
         File.WriteAllBytes(path, whole.ToArray()[..(int)(whole.Length / 2)]);
-        var (_, lines, _) = Rebuild([path]);
+        var (code, lines, messages) = Rebuild([path]);
+        code.Should().Be(1, messages);
         lines.Should().HaveCount(1);
+    }
+
+    // ---- archives ----
+
+    const string Gateway = "{\"name\":\"request.info\",\"trace_id\":\"t1\",\"rpc_id\":\"1.1\",\"timestamp\":1700000000,\"service\":\"gateway\"}\n";
+    const string Call = "{\"name\":\"http.get\",\"trace_id\":\"t1\",\"rpc_id\":\"1.2\",\"timestamp\":1700000000,\"service\":\"gateway\"}\n";
+    const string AlibabaHeader = "traceid,timestamp,rpcid,um,rpctype,dm,interface,rt\n";
+
+    static byte[] Gzip(byte[] bytes)
+    {
+        var whole = new MemoryStream();
+        using (var gzip = new GZipStream(whole, CompressionLevel.Fastest, leaveOpen: true)) gzip.Write(bytes);
+        return whole.ToArray();
+    }
+
+    static byte[] Tar(TarEntryFormat format, params (string Name, byte[] Content)[] files)
+    {
+        var whole = new MemoryStream();
+        using (var writer = new TarWriter(whole, format, leaveOpen: true))
+        {
+            foreach (var (name, content) in files)
+            {
+                var type = name.EndsWith('/') ? TarEntryType.Directory : format == TarEntryFormat.V7 ? TarEntryType.V7RegularFile : TarEntryType.RegularFile;
+                TarEntry entry = format switch
+                {
+                    TarEntryFormat.V7 => new V7TarEntry(type, name),
+                    TarEntryFormat.Ustar => new UstarTarEntry(type, name),
+                    TarEntryFormat.Gnu => new GnuTarEntry(type, name),
+                    _ => new PaxTarEntry(type, name),
+                };
+                if (type != TarEntryType.Directory) entry.DataStream = new MemoryStream(content);
+                writer.WriteEntry(entry);
+            }
+        }
+
+        return whole.ToArray();
+    }
+
+    string WriteBytes(string name, byte[] bytes)
+    {
+        var path = Path.Combine(_folder, name);
+        File.WriteAllBytes(path, bytes);
+        return path;
+    }
+
+    static string[] Positions(string chain) =>
+        [.. JsonDocument.Parse(chain).RootElement.GetProperty("nodes").EnumerateArray().SelectMany(node => node.GetProperty("records").EnumerateArray()).Select(record => record.GetString()!)];
+
+    [Theory]
+    [InlineData(TarEntryFormat.V7, "logs.tar.gz")]
+    [InlineData(TarEntryFormat.Ustar, "logs.tgz")]
+    [InlineData(TarEntryFormat.Pax, "logs.tar")]
+    [InlineData(TarEntryFormat.Gnu, "logs.bin")]
+    public void Each_file_of_an_archive_is_read_as_one_of_its_own(TarEntryFormat format, string name)
+    {
+        var tar = Tar(format, ("logs/", []), ("./logs/a.log", Encoding.UTF8.GetBytes(Gateway)), ("logs/empty.log", []), ("logs/b.log.gz", Gzip(Encoding.UTF8.GetBytes("no json\n" + Call))));
+        var file = WriteBytes(name, name.EndsWith(".tar", StringComparison.Ordinal) ? tar : Gzip(tar));
+
+        var (code, lines, messages) = Rebuild([file]);
+
+        code.Should().Be(0, messages);
+        Positions(lines.Single()).Should().Equal($"{file}/logs/a.log:0", $"{file}/logs/b.log.gz:8");
+        messages.Should().Contain($"{file}/logs/b.log.gz:1 set aside: ").And.Contain("3 read, 1 set aside, 1 chains");
+    }
+
+    [Fact]
+    public void Rows_of_alibaba_are_read_from_the_archives_that_they_come_in()
+    {
+        var file = WriteBytes("MSCallGraph_0.tar.gz", Gzip(Tar(
+            TarEntryFormat.Ustar, ("MSCallGraph_0.csv", Encoding.UTF8.GetBytes(AlibabaHeader + "T,10,0,,http,A,I,9\n")), ("README.md", "# Data\n"u8.ToArray()), ("MSCallGraph_1.csv", Encoding.UTF8.GetBytes(AlibabaHeader + "T,11,0.1,A,mc,C,,1\n")))));
+
+        var (code, lines, messages) = Rebuild([file], new() { Json = true, IsAlibaba = true, Reading = ChainReading.Twins });
+
+        code.Should().Be(1, "one of the files is no table");
+        Positions(lines.Single()).Should().Equal($"{file}/MSCallGraph_0.csv:51", $"{file}/MSCallGraph_1.csv:51");
+        messages.Should().Contain($"{file}/README.md: ").And.Contain("has no column traceid").And.Contain("2 read, 0 set aside, 1 chains");
+    }
+
+    [Theory]
+    [InlineData(600, "/a.log: the archive ends within this file")]
+    [InlineData(1_100, "the archive is damaged, or is none")]
+    [InlineData(1_600, "/b.log: the archive ends within this file")]
+    public void Archive_that_was_cut_says_where_after_what_was_read(int length, string expected)
+    {
+        var tar = Tar(TarEntryFormat.Ustar, ("a.log", Encoding.UTF8.GetBytes(Gateway)), ("b.log", Encoding.UTF8.GetBytes(Call)));
+        var file = WriteBytes("cut.tar", tar[..length]);
+
+        var (code, lines, messages) = Rebuild([file]);
+
+        code.Should().Be(1);
+        lines.Should().HaveCount(length > 1_000 ? 1 : 0);
+        messages.Split('\n').Should().ContainSingle(line => line.StartsWith(file) && !line.Contains("set aside")).Which.Should().Contain(expected);
+    }
+
+    [Fact]
+    public void Rows_before_the_end_of_a_compressed_table_that_was_cut_are_shown()
+    {
+        var random = new Random(1);
+        var rows = string.Concat(Enumerable.Range(1, 5_000).Select(i => $"T,10,0.{i},A,mc,C{random.Next()},,1\n"));
+        var whole = Gzip(Encoding.UTF8.GetBytes(AlibabaHeader + rows));
+
+        var (code, lines, messages) = Rebuild([WriteBytes("rows.csv.gz", whole[..^(whole.Length / 3)])], new() { Json = true, IsAlibaba = true, Reading = ChainReading.Twins });
+
+        code.Should().Be(1, messages);
+        Positions(lines.Single()).Should().HaveCountGreaterThan(1_000);
+    }
+
+    [Theory]
+    [InlineData((byte)'L')]
+    [InlineData((byte)'x')]
+    public void Archive_whose_header_claims_gigabytes_is_not_believed(byte kind)
+    {
+        var tar = Tar(TarEntryFormat.Ustar, ("a.log", Encoding.UTF8.GetBytes(Gateway)), ("b.log", Encoding.UTF8.GetBytes(Call)));
+        var header = tar.AsSpan(1024, 512);
+        "14000000000\0"u8.CopyTo(header[124..]);
+        header[156] = kind;
+        "        "u8.CopyTo(header[148..]);
+        var sum = 0;
+        foreach (var value in header) sum += value;
+        Encoding.ASCII.GetBytes(Convert.ToString(sum, 8).PadLeft(6, '0') + "\0 ").CopyTo(header[148..]);
+        var file = WriteBytes("large.tar", tar);
+        var before = GC.GetAllocatedBytesForCurrentThread();
+
+        var (code, lines, messages) = Rebuild([file]);
+
+        (GC.GetAllocatedBytesForCurrentThread() - before).Should().BeLessThan(100 << 20);
+        code.Should().Be(1);
+        lines.Should().HaveCount(1);
+        messages.Should().Contain($"{file}: the archive is damaged, or is none: a file's name or attributes take more than 1,048,576 bytes");
+    }
+
+    [Fact]
+    public void Damaged_archives_never_throw()
+    {
+        var seed = Environment.TickCount;
+        for (var i = 0; i < 500; i++)
+        {
+            var random = new Random(seed + i);
+            var format = (TarEntryFormat)random.Next(1, 5);
+            var tar = Tar(format, ("a.log", Encoding.UTF8.GetBytes(Gateway)), (format is TarEntryFormat.V7 or TarEntryFormat.Ustar ? "b" : new string('b', 300), Encoding.UTF8.GetBytes(Call)));
+            for (var spoilt = random.Next(4); spoilt >= 0; spoilt--) tar[random.Next(tar.Length)] = (byte)random.Next(256);
+            if (random.Next(3) == 0) tar = tar[..random.Next(tar.Length)];
+            var file = WriteBytes("spoilt.tgz", random.Next(2) == 0 ? tar : Gzip(tar));
+            try
+            {
+                Rebuild([file]).Code.Should().BeOneOf(0, 1);
+            }
+            catch (Exception exception)
+            {
+                throw new Xunit.Sdk.XunitException($"seed {seed} + {i}: {exception}");
+            }
+        }
+    }
+
+    [Fact]
+    public void Archives_one_behind_the_other_are_not_taken_for_one_without_a_word()
+    {
+        var file = WriteBytes("two.tar", [.. Tar(TarEntryFormat.Ustar, ("a.log", Encoding.UTF8.GetBytes(Gateway))), .. Tar(TarEntryFormat.Ustar, ("b.log", Encoding.UTF8.GetBytes(Call)))]);
+
+        var (code, _, messages) = Rebuild([file]);
+
+        code.Should().Be(1);
+        messages.Should().Contain($"{file}: something follows the end of the archive");
+    }
+
+    [Fact]
+    public void Name_in_an_archive_does_not_speak_to_the_terminal()
+    {
+        var file = WriteBytes("a.tar", Tar(TarEntryFormat.Pax, ("\u001b[2Ja.log", "no json\n"u8.ToArray())));
+
+        Rebuild([file]).Messages.Should().Contain($"{file}/␛[2Ja.log:1 set aside").And.NotContain("\u001b");
     }
 
     [Fact]
