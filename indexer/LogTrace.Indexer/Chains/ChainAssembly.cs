@@ -947,7 +947,7 @@ sealed class ChainAssembly
             if (_entries[i].IsEvent) node.Events += PlaceEvent(_entries[i], ref site, ref node.CallerService);
         for (var i = site.CalleeStart; i < site.CalleeEnd; i++)
             if (_entries[i].IsEvent) node.Events += PlaceEvent(_entries[i], ref site, ref eventService);
-        foreach (var record in loose) node.Events += PlaceEvent(record, ref site, ref eventService);
+        foreach (var record in loose) node.Events += PlaceLoose(record, ref site, node.CallerService, ref eventService);
         Close(ref node, called, eventService);
     }
 
@@ -1060,6 +1060,15 @@ sealed class ChainAssembly
         return 1;
     }
 
+    /// <summary>A record that only a span brought here may be of either side. What its caller writes does not say who was called.</summary>
+    int PlaceLoose(IndexedRecord record, ref Site site, int caller, ref int eventService)
+    {
+        var side = eventService;
+        var count = PlaceEvent(record, ref site, ref side);
+        if (side != caller) eventService = side;
+        return count;
+    }
+
     void List(int service)
     {
         _lastService = service;
@@ -1156,8 +1165,8 @@ sealed class ChainAssembly
 
         foreach (var record in execution.Events)
         {
-            var isCalleeSide = record.RpcIdText is not { } id || id.Length > node.IdLength;
-            node.Events += PlaceEvent(record, ref site, ref isCalleeSide ? ref eventService : ref node.CallerService);
+            if (record.RpcIdText is { } id) node.Events += PlaceEvent(record, ref site, ref id.Length > node.IdLength ? ref eventService : ref node.CallerService);
+            else node.Events += PlaceLoose(record, ref site, node.CallerService, ref eventService);
         }
 
         Close(ref node, called, eventService);
