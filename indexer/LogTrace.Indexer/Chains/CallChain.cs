@@ -65,7 +65,7 @@ public sealed class CallChain
 
     public string? Uid { get; init; }
 
-    /// <summary>Microseconds since the epoch, as logged: clocks of different hosts are not aligned.</summary>
+    /// <summary>Microseconds since the epoch, as logged: clocks of different hosts are aligned only where a chain is drawn.</summary>
     public long StartMicros { get; init; }
 
     public long DurationMicros { get; init; }
@@ -180,6 +180,9 @@ public readonly struct ChainNode : IEquatable<ChainNode>
             return _nodes.IdText(data.IdRecord).AsSpan(0, data.IdLength);
         }
     }
+
+    /// <summary>Its place among the chain's nodes.</summary>
+    internal int Index => _index;
 
     /// <summary>Length of <see cref="IdText"/>, without looking at the text.</summary>
     internal int IdLength => Data.IdLength;

@@ -62,7 +62,8 @@ public static class ChainDocuments
     /// duration_us, error, placeholder, foreign, callee_only, callee_missing, never_recorded, ambiguous, irregular, events</c> (how many), <c>logs</c> (log lines:
     /// <c>at_us, name, msg</c>, bounded; left out where there are none), <c>caller</c> and <c>callee</c>
     /// (<c>service, start_us, duration_us</c>, or null where that side has no record). A row for missing numbers: <c>gap</c> (<c>1.5..1.9</c>),
-    /// <c>depth</c> and <c>service</c> of what is missing, and <c>count</c>. Flags that are false are left out.
+    /// <c>depth</c> and <c>service</c> of what is missing, and <c>count</c>. Flags that are false are left out. Times are corrected where clocks of hosts do not go together;
+    /// <c>clock_us</c> says what was added to those of the callee.
     /// </summary>
     public static ReadOnlyMemory<byte> Rows(CallChain chain, int maxRows = MaxRows, IReadOnlyDictionary<ChainNode, HopLabel>? labels = null)
     {
@@ -70,10 +71,11 @@ public static class ChainDocuments
         using (var json = new Utf8JsonWriter(buffer))
         {
             var logs = MaxLogs;
+            var clocks = ChainClocks.Of(chain);
             json.WriteStartArray();
             foreach (var row in chain.Rows().Take(maxRows))
             {
-                if (row.Node is { } node) WriteNode(json, node, LabelOf(labels, node), ref logs);
+                if (row.Node is { } node) WriteNode(json, node, LabelOf(labels, node), clocks, ref logs);
                 else WriteGap(json, row.Gap);
             }
 
@@ -83,8 +85,10 @@ public static class ChainDocuments
         return buffer.WrittenMemory;
     }
 
-    static void WriteNode(Utf8JsonWriter json, ChainNode node, HopLabel? label, ref int logs)
+    static void WriteNode(Utf8JsonWriter json, ChainNode node, HopLabel? label, ChainClocks? clocks, ref int logs)
     {
+        var (start, duration) = clocks?.Of(node) ?? (node.StartMicros, node.DurationMicros);
+        var (callerShift, calleeShift) = clocks is null ? default : (clocks.OfCaller(node.Index), clocks.OfCallee(node.Index));
         json.WriteStartObject();
         json.WriteString("rpc_id"u8, node.IdText);
         json.WriteNumber("execution"u8, node.Execution);
@@ -95,8 +99,9 @@ public static class ChainDocuments
         WriteText(json, "name"u8, node.Name);
         WriteText(json, "action"u8, Bounded(node.Action, MaxActionLength));
         WriteText(json, "code"u8, (node.Caller ?? node.Callee)?.Record.Code);
-        json.WriteNumber("start_us"u8, node.StartMicros);
-        ChainJson.WriteDuration(json, node.DurationMicros);
+        json.WriteNumber("start_us"u8, start);
+        ChainJson.WriteDuration(json, duration);
+        if (calleeShift != 0 && node.Callee is not null) json.WriteNumber("clock_us"u8, calleeShift);
         WriteFlag(json, "error"u8, node.IsError);
         WriteFlag(json, "placeholder"u8, node.IsPlaceholder);
         WriteFlag(json, "foreign"u8, node.IsForeign);
@@ -106,13 +111,13 @@ public static class ChainDocuments
         WriteFlag(json, "ambiguous"u8, node.IsAmbiguous);
         WriteFlag(json, "irregular"u8, node.IsIrregular);
         json.WriteNumber("events"u8, node.Events.Count);
-        WriteLogs(json, node, ref logs);
-        ChainJson.WriteSide(json, "caller"u8, node.Caller, node.CallerService);
-        ChainJson.WriteSide(json, "callee"u8, node.Callee, node.CalleeService);
+        WriteLogs(json, node, clocks, ref logs);
+        ChainJson.WriteSide(json, "caller"u8, node.Caller, node.CallerService, callerShift);
+        ChainJson.WriteSide(json, "callee"u8, node.Callee, node.CalleeService, calleeShift);
         json.WriteEndObject();
     }
 
-    static void WriteLogs(Utf8JsonWriter json, ChainNode node, ref int left)
+    static void WriteLogs(Utf8JsonWriter json, ChainNode node, ChainClocks? clocks, ref int left)
     {
         var isOpen = false;
         foreach (var record in node.Events)
@@ -123,7 +128,7 @@ public static class ChainDocuments
             isOpen = true;
             left--;
             json.WriteStartObject();
-            json.WriteNumber("at_us"u8, record.Record.TimestampMicros);
+            json.WriteNumber("at_us"u8, clocks is null ? record.Record.TimestampMicros : clocks.Corrected(node, record));
             WriteText(json, "name"u8, record.Record.Name);
             WriteText(json, "msg"u8, Bounded(record.Record.Msg, MaxMessageLength));
             json.WriteEndObject();

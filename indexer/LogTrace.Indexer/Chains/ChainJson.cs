@@ -73,7 +73,7 @@ public static class ChainJson
         json.WriteEndObject();
     }
 
-    internal static void WriteSide(Utf8JsonWriter json, ReadOnlySpan<byte> side, IndexedRecord? record, string? service)
+    internal static void WriteSide(Utf8JsonWriter json, ReadOnlySpan<byte> side, IndexedRecord? record, string? service, long shift = 0)
     {
         if (record is null)
         {
@@ -83,7 +83,7 @@ public static class ChainJson
 
         json.WriteStartObject(side);
         json.WriteString("service"u8, service);
-        json.WriteNumber("start_us"u8, record.StartMicros);
+        json.WriteNumber("start_us"u8, ChainClocks.Add(record.StartMicros, shift));
         WriteDuration(json, record.Record.DurationMicros);
         json.WriteEndObject();
     }

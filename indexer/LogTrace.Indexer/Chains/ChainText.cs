@@ -30,7 +30,8 @@ public static class ChainText
     {
         var width = Math.Max(20, console.Profile.Width);
         var signs = console.Profile.Capabilities.Unicode ? Signs.Unicode : Signs.Ascii;
-        DrawHeader(console, chain, width);
+        var clocks = ChainClocks.Of(chain);
+        DrawHeader(console, chain, clocks, width);
         var rows = chain.Rows().ToList();
         var isLast = FindLast(rows);
         var open = new List<bool>(); // for each depth above: does a later row of that depth still come?
@@ -41,7 +42,7 @@ public static class ChainText
             var guides = Guides(open, depth, isLast[i], signs, width);
             if (rows[i].Node is { } node)
             {
-                DrawNode(console, chain, node, guides, signs, width);
+                DrawNode(console, chain, node, clocks, guides, signs, width);
                 while (open.Count < depth) open.Add(false);
                 open.Add(!isLast[i]);
                 if (withLogs) DrawEvents(console, node, Guides(open, depth + 1, null, signs, width), width);
@@ -55,7 +56,7 @@ public static class ChainText
 
     // ---- header ----
 
-    static void DrawHeader(IAnsiConsole console, CallChain chain, int width)
+    static void DrawHeader(IAnsiConsole console, CallChain chain, ChainClocks? clocks, int width)
     {
         var line = new Line(width);
         line.Add("trace ", Faint).Add(chain.TraceId, Strong);
@@ -81,11 +82,12 @@ public static class ChainText
         if (!chain.Resolved) new Line(width).Add($"ambiguous: {Count(chain.AmbiguousCount, "id")} used by several calls that cannot be told apart", Missing).Write(console);
         if (chain.Sampled) new Line(width).Add("sampled: parts were left out on purpose and are not counted as lost", Faint).Write(console);
         if (chain.IrregularCount > 0) new Line(width).Add($"irregular numbering at {Count(chain.IrregularCount, "call")}: nothing is concluded from it", Faint).Write(console);
+        if (clocks is not null) new Line(width).Add($"clocks of hosts differ: drawn with times corrected by up to {Duration(clocks.Largest)}", Faint).Write(console);
     }
 
     // ---- rows ----
 
-    static void DrawNode(IAnsiConsole console, CallChain chain, ChainNode node, string guides, Signs signs, int width)
+    static void DrawNode(IAnsiConsole console, CallChain chain, ChainNode node, ChainClocks? clocks, string guides, Signs signs, int width)
     {
         var barWidth = width < NarrowWidth ? 0 : Math.Clamp(width / 4, 12, 48);
         var rightWidth = DurationWidth + (barWidth > 0 ? barWidth + 1 : 0);
@@ -106,7 +108,7 @@ public static class ChainText
         line.Pad();
         line.Grow(rightWidth + 1);
         line.Add(" ", Plain);
-        if (barWidth > 0) AddBar(line, chain, node, signs, barWidth);
+        if (barWidth > 0) AddBar(line, chain, node, clocks, signs, barWidth);
         line.Add((node.IsPlaceholder ? "" : node.DurationMicros is { } micros && !node.IsEventsOnly ? Duration(micros) : "").PadLeft(DurationWidth), Faint);
         line.Write(console);
     }
@@ -174,19 +176,21 @@ public static class ChainText
     }
 
     /// <summary>The callee's time within the caller's: what is left over is network and queueing.</summary>
-    static void AddBar(Line line, CallChain chain, ChainNode node, Signs signs, int width)
+    static void AddBar(Line line, CallChain chain, ChainNode node, ChainClocks? clocks, Signs signs, int width)
     {
+        var (first, all) = clocks is null ? (chain.StartMicros, chain.DurationMicros) : (clocks.StartMicros, clocks.DurationMicros);
+        var (nodeStart, nodeDuration) = clocks?.Of(node) ?? (node.StartMicros, node.DurationMicros);
         var cells = new char[width];
         Array.Fill(cells, ' ');
-        Fill(node.StartMicros, node.DurationMicros ?? 0, node.IsPlaceholder ? signs.Missing : node.IsEventsOnly ? signs.Point : node is { Caller: not null, Callee: not null } ? signs.Waiting : signs.Work);
-        if (node is { Caller: not null, Callee: { } callee }) Fill(callee.StartMicros, callee.Record.DurationMicros ?? 0, signs.Work);
+        Fill(nodeStart, nodeDuration ?? 0, node.IsPlaceholder ? signs.Missing : node.IsEventsOnly ? signs.Point : node is { Caller: not null, Callee: not null } ? signs.Waiting : signs.Work);
+        if (node is { Caller: not null, Callee: { } callee }) Fill(clocks?.Corrected(node, callee) ?? callee.StartMicros, callee.Record.DurationMicros ?? 0, signs.Work);
         line.Add(new string(cells), node.IsPlaceholder ? Missing : node.IsError ? Bad : Bar).Add(" ", Plain);
 
         void Fill(long start, long duration, char sign)
         {
-            var total = Math.Max(1.0, chain.DurationMicros);
-            var from = Math.Clamp((int)((start - (double)chain.StartMicros) / total * width), 0, width - 1);
-            var to = Math.Clamp((int)Math.Ceiling((start - (double)chain.StartMicros + duration) / total * width), from + 1, width);
+            var total = Math.Max(1.0, all);
+            var from = Math.Clamp((int)((start - (double)first) / total * width), 0, width - 1);
+            var to = Math.Clamp((int)Math.Ceiling((start - (double)first + duration) / total * width), from + 1, width);
             cells.AsSpan(from, to - from).Fill(sign);
         }
     }

@@ -254,6 +254,93 @@ public sealed class ChainEdgeTests
         ChainDocuments.From(Build(Request("1.1", "gateway", span: "a"), Call("1.2", "gateway", "db:3306", "mysql.request", span: "b", parentSpan: "a"), Record("log.info", null, "gateway", span: "b"))).Edges
             .Should().Equal("gateway>db:3306");
 
+    // ---- clocks ----
+
+    /// <summary>gateway calls orders, whose clock is <paramref name="ahead"/> microseconds ahead; orders calls a database and writes a line.</summary>
+    static IndexedRecord[] Skewed(long ahead, string host = "10.0.0.2", string call = "http.post") =>
+    [
+        Record("request.info", "1.1", "gateway", 1_000_000, 100_000, ip: "10.0.0.1"), Record(call, "1.2", "gateway", 1_010_000, 80_000, ip: "10.0.0.1", peer: "orders"),
+        Record("request.info", "1.2.1", "orders", 1_020_000 + ahead, 60_000, ip: host), Record("mysql.request", "1.2.2", "orders", 1_030_000 + ahead, 10_000, ip: host, peer: "db"),
+        Log("1.2.3", "orders", at: 1_050_000 + ahead),
+    ];
+
+    static List<JsonElement> Rows(CallChain chain) => [.. JsonDocument.Parse(ChainDocuments.Rows(chain)).RootElement.EnumerateArray()];
+
+    static string Times(CallChain chain) => string.Join(' ', Rows(chain).Where(row => row.TryGetProperty("rpc_id", out _)).Select(row =>
+        $"{row.GetProperty("start_us")}{(row.GetProperty("callee") is { ValueKind: JsonValueKind.Object } callee ? $"/{callee.GetProperty("start_us")}" : "")}{(row.TryGetProperty("clock_us", out var clock) ? $"({clock})" : "")}"));
+
+    [Theory]
+    [InlineData(5_000_000)]
+    [InlineData(-5_000_000)]
+    [InlineData(-12_000)]
+    [InlineData(12_000)]
+    public void Callee_whose_clock_differs_is_drawn_within_the_call_with_all_that_it_did(long ahead)
+    {
+        var chain = Build(Skewed(ahead));
+
+        Times(chain).Should().Be($"1000000/1000000 1010000/1020000({-ahead}) 1030000 1050000");
+        Rows(chain)[3].GetProperty("logs")[0].GetProperty("at_us").GetInt64().Should().Be(1_050_000);
+        chain.Json().GetProperty("nodes")[1].GetProperty("callee").GetProperty("start_us").GetInt64().Should().Be(1_020_000 + ahead, "for display only");
+        Drawn(chain).Should().Contain($"corrected by up to {(Math.Abs(ahead) > 1_000_000 ? "5 s" : "12 ms")}");
+    }
+
+    static string Drawn(CallChain chain)
+    {
+        using var writer = new StringWriter();
+        var console = Spectre.Console.AnsiConsole.Create(new Spectre.Console.AnsiConsoleSettings { Out = new Spectre.Console.AnsiConsoleOutput(writer), Ansi = Spectre.Console.AnsiSupport.No });
+        console.Profile.Width = 120;
+        ChainText.Draw(console, chain);
+        return writer.ToString();
+    }
+
+    [Fact]
+    public void Times_that_go_together_are_drawn_as_they_were_logged()
+    {
+        var chain = Build(Skewed(5_000));
+
+        Times(chain).Should().Be("1000000/1000000 1010000/1025000 1035000 1055000");
+        Drawn(chain).Should().NotContain("corrected");
+    }
+
+    [Fact]
+    public void One_host_has_one_clock() => Times(Build(Skewed(5_000_000, host: "10.0.0.1"))).Should().NotContain("(", "whatever the times say");
+
+    [Fact]
+    public void Message_that_is_handled_later_is_no_matter_of_clocks_but_one_that_is_handled_before_it_was_sent()
+    {
+        Times(Build(Skewed(5_000_000, call: "kafka.produce"))).Should().NotContain("(");
+        Times(Build(Skewed(-5_000_000, call: "kafka.produce"))).Should().Contain("(5000000)");
+    }
+
+    [Fact]
+    public void Call_that_its_caller_gave_up_may_be_handled_later() => Times(Build(Skewed(70_000, call: "http.post.error"))).Should().NotContain("(");
+
+    [Fact]
+    public void Clock_of_a_third_host_is_held_against_the_corrected_time_of_its_caller()
+    {
+        var chain = Build([
+            .. Skewed(5_000_000), Record("http.get", "1.2.4", "orders", 6_060_000, 10_000, ip: "10.0.0.2", peer: "stock"), Record("request.info", "1.2.4.1", "stock", 1_062_000, 5_000, ip: "10.0.0.3"),
+            Record("http.get", "1.2.5", "orders", 6_060_000, 10_000, ip: "10.0.0.2", peer: "price"), Record("request.info", "1.2.5.1", "price", 6_062_000, 5_000, ip: "10.0.0.4"),
+        ]);
+
+        Times(chain).Should().EndWith("1060000/1062000 1060000/1062500(-4999500)");
+    }
+
+    [Fact]
+    public void Placeholder_spans_what_stands_below_it_as_it_is_drawn()
+    {
+        var chain = Build([.. Skewed(5_000_000), Record("mysql.request", "1.2.5.2", "worker", 6_070_000, 1_000, ip: "10.0.0.2"), Request("1.2.6.3.1", "stock", at: 1_060_000)]);
+
+        Times(chain).Should().EndWith("1060000 1060000/1060000");
+    }
+
+    [Fact]
+    public void Absurd_clocks_are_no_trouble()
+    {
+        foreach (var at in (long[])[long.MinValue, long.MinValue / 2, -1, long.MaxValue / 2, long.MaxValue - 1])
+            Rows(Build(Request("1.1", "a"), Call("1.2", "a", "b"), Request("1.2.1", "b", at: at), Call("1.2.2", "b", "c", at: -at))).Should().HaveCount(3);
+    }
+
     // ---- limits ----
 
     [Fact]

@@ -380,8 +380,11 @@
     for (const records of chain.byNode.values()) records.sort((a, b) => a.time_us - b.time_us);
     spanRows(chain.rows);
     const nodes = chain.rows.filter(row => !row.gap);
-    const from = Math.min(chain.start_us, ...nodes.slice(0, 1).map(row => row.from));
-    let to = chain.start_us + chain.duration_us;
+    // Where clocks of hosts differ the rows' times are corrected, and the chain's own are not.
+    const clocks = nodes.reduce((most, row) => Math.max(most, Math.abs(row.clock_us || 0)), 0);
+    let from = clocks ? Infinity : chain.start_us;
+    let to = clocks ? -Infinity : chain.start_us + chain.duration_us;
+    for (const row of clocks ? nodes : nodes.slice(0, 1)) from = Math.min(from, row.from);
     for (const row of nodes) to = Math.max(to, row.to);
     const length = Math.max(1, to - from);
     const scale = { at: micros => 100 * Math.min(1, Math.max(0, (micros - from) / length)) };
@@ -404,6 +407,7 @@
     fact('started', clock(chain.start_us, true));
     fact('services', new Set(chain.records.map(record => record.service).filter(Boolean)).size);
     fact('records', chain.record_count.toLocaleString('en'));
+    if (clocks) fact('clocks differ, times corrected by up to', took(clocks));
     const id = element('span', '', 'trace ');
     id.append(element('b', 'mono', chain.trace_id));
     facts.append(id);
