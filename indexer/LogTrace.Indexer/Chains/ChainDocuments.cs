@@ -24,37 +24,58 @@ public static class ChainDocuments
 
     /// <param name="chain">The chain.</param>
     /// <param name="labels">What other chains say about its nodes, see <see cref="HopKnowledge"/>; null for nothing.</param>
-    public static ChainDocument From(CallChain chain, IReadOnlyDictionary<ChainNode, HopLabel>? labels = null) => new()
+    public static ChainDocument From(CallChain chain, IReadOnlyDictionary<ChainNode, HopLabel>? labels = null)
     {
-        TraceId = chain.TraceId,
-        StartMicros = chain.StartMicros,
-        DurationMicros = chain.DurationMicros,
-        EntryService = chain.EntryService,
-        EntryAction = chain.EntryAction,
-        EntryKey = chain.EntryKey,
-        EntryCode = chain.EntryCode,
-        Services = chain.Services,
-        Edges = chain.Edges,
-        RecordCount = chain.RecordCount,
-        NodeCount = chain.Nodes.Count,
-        Depth = chain.Depth,
-        PlaceholderCount = chain.PlaceholderCount,
-        GapCount = chain.GapCount,
-        CalleeOnlyCount = chain.CalleeOnlyCount,
-        LikelyLossCount = labels?.Values.Count(label => label == HopLabel.CalleeMissing) ?? 0,
-        AmbiguousCount = chain.AmbiguousCount,
-        ErrorCount = chain.ErrorCount,
-        AlarmCount = chain.AlarmCount,
-        Debug = chain.Debug,
-        Sampled = chain.Sampled,
-        Uid = chain.Uid,
-        Complete = chain.Complete,
-        Resolved = chain.Resolved,
-        LastRecordMicros = chain.LastRecordMicros,
-        RowsUtf8 = Rows(chain, labels: labels),
-        RowsTotal = chain.RowCount,
-        Calls = [.. chain.Nodes.Where(CrossesProcesses).Select(node => CallOf(chain, node, LabelOf(labels, node)))],
-    };
+        var branches = GapsOfBranches(chain);
+        return new()
+        {
+            TraceId = chain.TraceId,
+            StartMicros = chain.StartMicros,
+            DurationMicros = chain.DurationMicros,
+            EntryService = chain.EntryService,
+            EntryAction = chain.EntryAction,
+            EntryKey = chain.EntryKey,
+            EntryCode = chain.EntryCode,
+            Services = chain.Services,
+            Edges = chain.Edges,
+            RecordCount = chain.RecordCount,
+            NodeCount = chain.Nodes.Count,
+            Depth = chain.Depth,
+            PlaceholderCount = chain.PlaceholderCount,
+            GapCount = chain.GapCount,
+            CalleeOnlyCount = chain.CalleeOnlyCount,
+            LikelyLossCount = labels?.Values.Count(label => label == HopLabel.CalleeMissing) ?? 0,
+            AmbiguousCount = chain.AmbiguousCount,
+            ErrorCount = chain.ErrorCount,
+            AlarmCount = chain.AlarmCount,
+            Debug = chain.Debug,
+            Sampled = chain.Sampled,
+            Uid = chain.Uid,
+            Complete = chain.Complete,
+            Resolved = chain.Resolved,
+            LastRecordMicros = chain.LastRecordMicros,
+            RowsUtf8 = Rows(chain, labels: labels),
+            RowsTotal = chain.RowCount,
+            Calls = [.. chain.Nodes.Where(CrossesProcesses).Select(node => CallOf(chain, node, LabelOf(labels, node), branches is null ? 0 : branches.GetValueOrDefault(node)))],
+        };
+    }
+
+    /// <summary>Numbers missing in what is no call of its own, by the call that it belongs to: a branch loses records of the service that it runs in. Null for none.</summary>
+    static Dictionary<ChainNode, long>? GapsOfBranches(CallChain chain)
+    {
+        Dictionary<ChainNode, long>? gaps = null;
+        foreach (var gap in chain.Gaps)
+        {
+            if (CrossesProcesses(gap.Scope)) continue;
+            var call = gap.Scope.Parent;
+            while (call is { } above && !CrossesProcesses(above)) call = above.Parent;
+            if (call is not { } found) continue;
+            gaps ??= [];
+            gaps[found] = gaps.GetValueOrDefault(found) + gap.Count;
+        }
+
+        return gaps;
+    }
 
     /// <summary>
     /// The rows of the waterfall as a JSON array in drawing order, the first <paramref name="maxRows"/>. A row for a node:
@@ -164,12 +185,16 @@ public static class ChainDocuments
         return text[..length] + "…";
     }
 
-    /// <summary>Not a branch within a service, and not mere log lines.</summary>
-    static bool CrossesProcesses(ChainNode node) => !node.IsFork && !node.IsEventsOnly;
+    /// <summary>
+    /// Not a branch within a service, and not mere log lines: those do tell of a call where another service wrote them, or made the calls below, than the one that called. What has no id
+    /// at all hangs on a top that nobody saw called.
+    /// </summary>
+    static bool CrossesProcesses(ChainNode node) =>
+        !node.IsFork && (!node.IsEventsOnly || (node.CalleeService is { } callee && callee != node.CallerService && (node.Parent is not null || node.GapCount > 0)));
 
     static HopLabel? LabelOf(IReadOnlyDictionary<ChainNode, HopLabel>? labels, ChainNode node) => labels is not null && labels.TryGetValue(node, out var label) ? label : null;
 
-    static CallDocument CallOf(CallChain chain, ChainNode node, HopLabel? label) => new()
+    static CallDocument CallOf(CallChain chain, ChainNode node, HopLabel? label, long gapsOfBranches) => new()
     {
         Id = CallId(chain.TraceId, node),
         TraceId = chain.TraceId,
@@ -185,7 +210,7 @@ public static class ChainDocuments
         Peer = node.Caller?.Peer,
         Kind = node.ResourceKind,
         ActionKey = node.Caller?.ActionKey ?? node.Callee?.ActionKey,
-        DurationMicros = node.IsPlaceholder ? null : node.DurationMicros,
+        DurationMicros = node.Caller is null && node.Callee is null ? null : node.DurationMicros,
         NetworkMicros = node.Caller?.Record.DurationMicros - node.Callee?.Record.DurationMicros,
         IsError = node.IsError,
         LossState =
@@ -195,7 +220,7 @@ public static class ChainDocuments
             : node.IsIrregular && node.Caller is null ? "irregular"
             : label == HopLabel.CalleeMissing ? "callee_missing"
             : "none",
-        GapCount = node.GapCount,
+        GapCount = node.GapCount + gapsOfBranches,
         // Who handled the call above is the caller here: so a host is known also of calls whose own record is lost.
         CallerHost = (node.Caller ?? node.Parent?.Callee)?.Record.ServerIp,
         CalleeHost = node.Callee?.Record.ServerIp,

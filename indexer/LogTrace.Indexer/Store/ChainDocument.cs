@@ -97,7 +97,7 @@ public sealed record CallDocument
     /// </summary>
     public string LossState { get; init; } = "none";
 
-    /// <summary>Missing numbers in the callee's scope.</summary>
+    /// <summary>Missing numbers in the callee's scope, its branches included.</summary>
     public long GapCount { get; init; }
 
     /// <summary>What of the chain's loss is this call's: itself, if it, its caller's record or (likely) its callee's is missing, and the gaps in its scope. A hop that is never recorded is no loss.</summary>

@@ -393,6 +393,28 @@ public sealed class ChainEdgeTests
         ChainDocuments.From(Build(Request("1.1", "gateway"), Fork("1.2.1", "gateway"), Call("1.2.2", "gateway", "db"), Log("1.3", "gateway"))).Calls.Select(call => call.RpcId).Should().Equal("1", "1.2.2");
 
     [Fact]
+    public void Log_lines_of_the_called_service_tell_of_the_call_and_its_loss_though_both_its_records_are_lost()
+    {
+        var document = ChainDocuments.From(Build(Request("1.1", "gateway"), Log("1.2.1", "orders"), Call("1.2.2", "orders", "db"), Log("1.3", "gateway"), Call("1.3.1", "stock", "db")));
+
+        document.Calls.Select(call => $"{call.RpcId} {call.Caller}>{call.Callee} {call.LostCount} {call.DurationMicros}").Should().Equal(
+            "1 >gateway 0 1000", "1.2 gateway>orders 1 ", "1.2.2 orders>db 0 1000", "1.3 gateway>stock 0 ", "1.3.1 stock>db 0 1000");
+    }
+
+    [Fact]
+    public void Trace_of_log_lines_without_ids_tells_of_no_call() => ChainDocuments.From(Build(Record("log.info", null, "job"))).Calls.Should().BeEmpty();
+
+    [Fact]
+    public void Numbers_missing_in_a_branch_are_lost_by_the_service_that_it_runs_in()
+    {
+        var document = ChainDocuments.From(Build(
+            Request("1.1", "gateway"), Call("1.2", "gateway", "orders"), Request("1.2.1", "orders"), Fork("1.2.2.1", "orders"), Fork("1.2.2.3.1", "orders"), Call("1.2.2.3.5", "orders", "db"), Call("1.2.5", "orders", "db")));
+
+        document.Calls.Select(call => $"{call.RpcId} {call.GapCount}").Should().Equal("1 0", "1.2 6", "1.2.2.3.5 0", "1.2.5 0");
+        document.Calls.Sum(call => call.LostCount).Should().Be(document.LostCount);
+    }
+
+    [Fact]
     public void Call_document_says_who_where_and_what()
     {
         var call = Record("http.post", "1.2", "gateway", 1_000_000, 50_000, ip: "10.0.0.1", peer: "orders:80", action: "http://orders:80/orders/7");

@@ -110,8 +110,76 @@ public sealed class ChainPropertyTests
     /// <summary>Several long ids of one length: so do ids look that a system cut at a limit, and nothing in them tells otherwise.</summary>
     static bool MayBeCut(IEnumerable<string> ids) => ids.Distinct().Where(id => id.Length >= 64).GroupBy(id => id.Length).Any(alike => alike.Count() > 1);
 
+    /// <summary>The form our own logger writes: a call and its callee's request.info, events, forks.</summary>
+    static List<IndexedRecord> ShopLike(Random random)
+    {
+        var tree = RandomTree(random, firstNumber: 2);
+        var written = new List<IndexedRecord>();
+        foreach (var call in tree)
+        {
+            var isFork = call.Parent is not null && call.Children.Count > 0 && random.Next(5) == 0;
+            var isHandled = call.Parent is null || call.Children.Count > 0;
+            if (call.Parent is not null && !isFork) written.Add(Record("http.get", call.Id, $"s{call.Depth}"));
+            if (isFork) written.Add(Fork($"{call.Id}.1", $"s{call.Depth}"));
+            else if (isHandled) written.Add(Record("request.info", $"{call.Id}.1", $"s{call.Depth + 1}"));
+            if (random.Next(3) == 0) written.Add(Log($"{call.Id}.1", $"s{call.Depth + 1}"));
+            if (random.Next(3) == 0 && call.Parent is not null) written.Add(Log(call.Id, $"s{call.Depth}"));
+        }
+
+        return written;
+    }
+
+    /// <summary>Loss is somebody's: all of it is some call's.</summary>
+    [Fact]
+    public void Known_loss_of_a_chain_is_that_of_its_calls()
+    {
+        var seed = Environment.TickCount;
+        for (var i = 0; i < 2_000; i++)
+        {
+            var random = new Random(seed + i);
+            var loss = random.NextDouble();
+            var records = ShopLike(random).Where(_ => random.NextDouble() >= loss).ToArray();
+
+            var document = ChainDocuments.From(ChainBuilder.Build("t", records));
+
+            Expect(document.LostCount == document.Calls.Sum(call => call.LostCount), $"seed {seed} + {i}, loss {loss:P0}");
+        }
+    }
+
+    [Fact]
+    public void Record_that_arrives_later_takes_its_place_and_nothing_else_moves()
+    {
+        var seed = Environment.TickCount;
+        for (var i = 0; i < 2_000; i++)
+        {
+            var random = new Random(seed + i);
+            var loss = random.NextDouble();
+            var records = ShopLike(random).Where(_ => random.NextDouble() >= loss).ToArray();
+            if (records.Length < 2) continue;
+            random.Shuffle(records);
+
+            var (before, after) = (ChainBuilder.Build("t", records[1..]), ChainBuilder.Build("t", records));
+
+            var places = after.Nodes.Select(node => $"{node} under {node.Parent}").ToList();
+            var last = -1;
+            foreach (var node in before.Nodes)
+            {
+                var place = places.IndexOf($"{node} under {node.Parent}");
+                Expect(place > last, $"{node} stays where it is; seed {seed} + {i}, loss {loss:P0}");
+                last = place;
+                Expect(node.Records.All(after.Nodes[place].Records.Contains), $"{node} keeps what stands on it; seed {seed} + {i}, loss {loss:P0}");
+            }
+
+            // Only what it makes known is new: its own id, and those above it.
+            var late = records[0].Record.RpcId!.Value.Text;
+            var known = before.Nodes.Select(node => node.ToString()).ToHashSet();
+            foreach (var node in after.Nodes.Where(node => !known.Contains(node.ToString())))
+                Expect(late == node.ToString() || late.StartsWith($"{node}.", StringComparison.Ordinal), $"{node} comes with {late}; seed {seed} + {i}, loss {loss:P0}");
+        }
+    }
+
     /// <summary>
-    /// The form our own logger writes: a call and its callee's request.info, events, forks. What is lost is counted by a model that goes
+    /// What is lost is counted by a model that goes
     /// over ids as text, without any of the builder's ideas.
     /// </summary>
     [Fact]
@@ -121,19 +189,7 @@ public sealed class ChainPropertyTests
         for (var i = 0; i < 2_000; i++)
         {
             var random = new Random(seed + i);
-            var tree = RandomTree(random, firstNumber: 2);
-            var written = new List<IndexedRecord>();
-            foreach (var call in tree)
-            {
-                var isFork = call.Parent is not null && call.Children.Count > 0 && random.Next(5) == 0;
-                var isHandled = call.Parent is null || call.Children.Count > 0;
-                if (call.Parent is not null && !isFork) written.Add(Record("http.get", call.Id, $"s{call.Depth}"));
-                if (isFork) written.Add(Fork($"{call.Id}.1", $"s{call.Depth}"));
-                else if (isHandled) written.Add(Record("request.info", $"{call.Id}.1", $"s{call.Depth + 1}"));
-                if (random.Next(3) == 0) written.Add(Log($"{call.Id}.1", $"s{call.Depth + 1}"));
-                if (random.Next(3) == 0 && call.Parent is not null) written.Add(Log(call.Id, $"s{call.Depth}"));
-            }
-
+            var written = ShopLike(random);
             var loss = random.NextDouble();
             var records = written.Where(_ => random.NextDouble() >= loss).ToArray();
             random.Shuffle(records);

@@ -76,6 +76,21 @@ public sealed class HopKnowledgeTests
         Document(Proxied).Calls.Single(it => it.RpcId == "1.2").LossState.Should().Be("placeholder");
     }
 
+    [Theory]
+    [InlineData(95, "never_recorded", "callee_missing")]
+    [InlineData(94, "placeholder", "none")]
+    public void Nineteen_of_twenty_chains_are_enough_and_fewer_are_not(int share, string hop, string callee)
+    {
+        string[] recorded = [.. Proxied, "1.2 http.get gateway http://proxy/items/7", "1.2.1 request.info proxy"];
+        Learn(share, Proxied);
+        Learn(100 - share, recorded);
+        Document(Proxied).Calls.Single(it => it.RpcId == "1.2").LossState.Should().Be(hop);
+
+        Learn(share, Whole, "GET /other");
+        Learn(100 - share, LeafLost, "GET /other");
+        Document(LeafLost, "GET /other").Calls.Single(it => it.RpcId == "1.2").LossState.Should().Be(callee);
+    }
+
     [Fact]
     public void Another_entry_or_caller_is_another_hop()
     {
