@@ -80,7 +80,7 @@ public static class ChainDocuments
     /// <summary>
     /// The rows of the waterfall as a JSON array in drawing order, the first <paramref name="maxRows"/>. A row for a node:
     /// <c>rpc_id, execution, depth, kind, service, target</c> (what was called), <c>name, action</c> (bounded), <c>code, start_us,
-    /// duration_us, error, placeholder, foreign, callee_only, callee_missing, never_recorded, ambiguous, irregular, events</c> (how many), <c>logs</c> (log lines:
+    /// duration_us, error, placeholder, foreign, callee_only, callee_missing, never_recorded, sampled</c> (what is missing was left out on purpose), <c>ambiguous, irregular, events</c> (how many), <c>logs</c> (log lines:
     /// <c>at_us, name, msg</c>, bounded; left out where there are none), <c>caller</c> and <c>callee</c>
     /// (<c>service, start_us, duration_us</c>, or null where that side has no record). A row for missing numbers: <c>gap</c> (<c>1.5..1.9</c>),
     /// <c>depth</c> and <c>service</c> of what is missing, and <c>count</c>. Flags that are false are left out. Times are corrected where clocks of hosts do not go together;
@@ -126,9 +126,10 @@ public static class ChainDocuments
         WriteFlag(json, "error"u8, node.IsError);
         WriteFlag(json, "placeholder"u8, node.IsPlaceholder);
         WriteFlag(json, "foreign"u8, node.IsForeign);
-        WriteFlag(json, "callee_only"u8, node.IsCalleeOnly);
+        WriteFlag(json, "callee_only"u8, node.IsCalleeOnly && !node.IsSampled);
         WriteFlag(json, "callee_missing"u8, node.IsCalleeMissing || label == HopLabel.CalleeMissing);
         WriteFlag(json, "never_recorded"u8, label == HopLabel.NeverRecorded);
+        WriteFlag(json, "sampled"u8, node.IsSampled && (node.IsPlaceholder || node.IsCalleeOnly));
         WriteFlag(json, "ambiguous"u8, node.IsAmbiguous);
         WriteFlag(json, "irregular"u8, node.IsIrregular);
         json.WriteNumber("events"u8, node.Events.Count);
@@ -191,6 +192,24 @@ public static class ChainDocuments
     /// </summary>
     static bool CrossesProcesses(ChainNode node) =>
         !node.IsFork && (!node.IsEventsOnly || (node.CalleeService is { } callee && callee != node.CallerService && (node.Parent is not null || node.GapCount > 0)));
+
+    /// <summary>The labels with which a chain was stored, for one that is built again where nothing was learnt from others.</summary>
+    public static IReadOnlyDictionary<ChainNode, HopLabel>? StoredLabels(CallChain chain, IReadOnlyList<CallDocument> calls)
+    {
+        Dictionary<(string RpcId, int Execution), HopLabel>? stored = null;
+        foreach (var call in calls)
+            if (call.LossState is "never_recorded" or "callee_missing") (stored ??= [])[(call.RpcId, call.Execution)] = call.LossState == "callee_missing" ? HopLabel.CalleeMissing : HopLabel.NeverRecorded;
+        if (stored is null) return null;
+        var labels = new Dictionary<ChainNode, HopLabel>();
+        foreach (var node in chain.Nodes)
+        {
+            // What has come since may have made it false.
+            var isOpen = node.IsPlaceholder || (node.Caller is not null && node.Callee is null);
+            if (isOpen && stored.TryGetValue((node.IdText.ToString(), node.Execution), out var label) && node.IsPlaceholder == (label == HopLabel.NeverRecorded)) labels.Add(node, label);
+        }
+
+        return labels;
+    }
 
     static HopLabel? LabelOf(IReadOnlyDictionary<ChainNode, HopLabel>? labels, ChainNode node) => labels is not null && labels.TryGetValue(node, out var label) ? label : null;
 

@@ -278,12 +278,15 @@ public static class ViewerEndpoints
         }
 
         var chain = ChainBuilder.Build(traceId, records, options.Chains);
+
+        // What other chains teach about this one is known to whoever indexed it.
+        var labels = await store.GetChainAsync(traceId, context.RequestAborted) is { } stored ? ChainDocuments.StoredLabels(chain, stored.Calls) : null;
         var output = new ArrayBufferWriter<byte>(64 * 1024);
         output.Write(OpenEnded(chain));
         output.Write(",\"rows_total\":"u8);
         output.Write(Encoding.ASCII.GetBytes(chain.RowCount.ToString(CultureInfo.InvariantCulture)));
         output.Write(",\"rows\":"u8);
-        output.Write(ChainDocuments.Rows(chain, MaxRows).Span);
+        output.Write(ChainDocuments.Rows(chain, MaxRows, labels).Span);
         output.Write(",\"records\":"u8);
         using (var json = new Utf8JsonWriter(output)) WriteRecords(json, chain);
         output.Write("}"u8);

@@ -341,6 +341,40 @@ public sealed class ChainEdgeTests
             Rows(Build(Request("1.1", "a"), Call("1.2", "a", "b"), Request("1.2.1", "b", at: at), Call("1.2.2", "b", "c", at: -at))).Should().HaveCount(3);
     }
 
+    // ---- sampling ----
+
+    [Fact]
+    public void What_was_left_out_on_purpose_is_drawn_as_that_and_not_as_lost()
+    {
+        var chain = Build(Record("request.info", "1.1", "gateway", sampled: true), Request("1.5.1", "stock"), Record("http.get", "1.6.2", "payment", sampled: true));
+
+        (chain.Complete, chain.GapCount, chain.Sampled).Should().Be((true, 0, true));
+        var rows = Rows(chain);
+        rows.Select(row => row.TryGetProperty("sampled", out _)).Should().Equal(false, true, true, false);
+        rows.Select(row => row.TryGetProperty("callee_only", out _)).Should().AllBeEquivalentTo(false);
+        ChainDocuments.From(chain).Calls.Should().OnlyContain(call => call.LostCount == 0);
+    }
+
+    [Fact]
+    public void Sampling_of_one_scope_does_not_excuse_another()
+    {
+        var chain = Build(Request("1.1", "gateway"), Record("http.get", "1.2", "gateway"), Record("request.info", "1.2.1", "orders", sampled: true), Record("http.get", "1.2.5", "orders", sampled: true), Call("1.4", "gateway"), Request("1.5.1", "stock"));
+
+        chain.Gaps.Select(gap => gap.ToString()).Should().Equal("1.3");
+        chain.CalleeOnlyCount.Should().Be(1);
+    }
+
+    // ---- one call or several ----
+
+    [Fact]
+    public void Connect_of_another_service_or_to_something_else_is_another_call() =>
+        Build(Request("1.1", "gateway"), Call("1.2", "gateway", "db", "mysql.connect"), Call("1.2", "gateway", "cache", "redis.request"), Call("1.3", "gateway", "db", "mysql.connect"), Call("1.3", "batch", "db", "mysql.request"), Call("1.4", "gateway", "db", "mysql.connect"))
+            .Nodes.Select(node => $"{node} {node.Name}").Should().Equal("1 request.info", "1.2 mysql.connect", "1.2#1 redis.request", "1.3 mysql.connect", "1.3#1 mysql.request", "1.4 mysql.connect");
+
+    [Fact]
+    public void Branch_and_call_under_one_id_are_two_executions() =>
+        Build(Request("1.1", "gateway"), Fork("1.2.1", "gateway"), Call("1.2", "gateway", "orders", at: 900_000)).Nodes.Select(node => (node.ToString(), node.IsFork, node.Kind)).Should().BeEquivalentTo([("1", false, "server"), ("1.2", false, "client"), ("1.2#1", true, "internal")]);
+
     // ---- limits ----
 
     [Fact]

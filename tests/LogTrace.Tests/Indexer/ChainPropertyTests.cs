@@ -240,6 +240,89 @@ public sealed class ChainPropertyTests
         return (placeholders.Count, gaps, calleeOnly);
     }
 
+    /// <summary>Zeros, jumps just within and beyond the limit, numbers made from traceparent, in any mixture: the rules of section 3 written down once more, over ids as text.</summary>
+    [Fact]
+    public void Numbers_of_every_kind_are_counted_as_a_naive_model_counts_them()
+    {
+        ulong[] numbers = [0, 1, 2, 3, 5, 999, 1_000, 1_001, 1_002, 1_003, 2_000, 2_004, 999_999, 1_000_000, 1_000_001, 1_000_900, 3_000_000, 3_000_005, 4_000_000_000, 9_999_999_999_999_999_998, 9_999_999_999_999_999_999];
+        var seed = Environment.TickCount;
+        for (var i = 0; i < 5_000; i++)
+        {
+            var random = new Random(seed + i);
+            var ids = new List<string> { $"{random.Next(2)}" };
+            for (var size = random.Next(15); size > 0; size--)
+            {
+                var id = $"{ids[random.Next(ids.Count)]}.{numbers[random.Next(random.Next(2) == 0 ? 5 : numbers.Length)]}";
+                if (id.Length < 60 && !ids.Contains(id)) ids.Add(id);
+            }
+
+            var records = new List<IndexedRecord>();
+            foreach (var id in ids)
+            {
+                var isCalled = random.Next(3) == 0;
+                if (isCalled) records.Add(Record("http.get", id, "s"));
+                if (random.Next(3) == 0) records.Add(Record(isCalled || random.Next(4) > 0 ? "request.info" : "fork.info", random.Next(4) == 0 && !id.EndsWith(".1", StringComparison.Ordinal) ? id : $"{id}.1", "s"));
+                if (random.Next(6) == 0) records.Add(Log(id, "s"));
+                if (random.Next(6) == 0) records.Add(Log($"{id}.1", "s"));
+            }
+
+            if (records.Count == 0) continue;
+            var expected = CountByTheRules(records);
+
+            var chain = ChainBuilder.Build("t", records, new ChainOptions { Reading = ChainReading.Pairs });
+
+            var counts = (chain.PlaceholderCount, chain.ForeignCount, chain.GapCount, chain.CalleeOnlyCount);
+            if (counts != expected) counts.Should().Be(expected, $"seed {seed} + {i}: {string.Join(", ", chain.Draw())}");
+        }
+    }
+
+    static (int Placeholders, int Foreign, long Gaps, int CalleeOnly) CountByTheRules(List<IndexedRecord> records)
+    {
+        static string? ParentOf(string id) => id.LastIndexOf('.') is > 0 and var dot ? id[..dot] : null;
+        static ulong NumberOf(string id) => ulong.Parse(id[(id.LastIndexOf('.') + 1)..], System.Globalization.CultureInfo.InvariantCulture);
+        var at = records.ToLookup(record => record.Record.RpcId!.Value.Text is var id && record.Kind != RecordKind.Client && id.EndsWith(".1", StringComparison.Ordinal) ? ParentOf(id)! : id);
+        var nodes = new HashSet<string>();
+        foreach (var node in at.Select(group => group.Key))
+            for (var above = node; above is not null; above = ParentOf(above)) nodes.Add(above);
+        var irregular = new HashSet<string>();
+        long gaps = 0;
+        foreach (var scope in nodes)
+        {
+            bool IsAtOne(RecordKind kind) => records.Exists(record => record.Kind == kind && record.Record.RpcId!.Value.Text == $"{scope}.1");
+            var children = nodes.Where(node => ParentOf(node) == scope).Select(NumberOf).ToHashSet();
+            var used = new SortedSet<ulong>(children.Where(number => number > 0));
+            if (IsAtOne(RecordKind.Server) || IsAtOne(RecordKind.Internal)) used.Add(1);
+            var lacksOne = used.Count == 0 && (IsAtOne(RecordKind.Event) || children.Contains(0));
+            var (last, isBehindJump) = (0ul, false);
+            foreach (var number in used)
+            {
+                var jumps = number - last > 1_000;
+                isBehindJump = jumps || (isBehindJump && number >= 1_000_000);
+                if (isBehindJump) irregular.Add($"{scope}.{number}");
+                if (!jumps)
+                {
+                    gaps += (long)(number - last) - 1;
+                    lacksOne |= last == 0 && number > 1;
+                    if (last == 0 && number > 1) gaps--; // counted below
+                }
+                else if (last == 0)
+                {
+                    lacksOne |= IsAtOne(RecordKind.Event);
+                }
+
+                last = number;
+            }
+
+            var isTopThatCounts = ParentOf(scope) is null && !at.Contains(scope);
+            if (lacksOne && !isTopThatCounts) gaps++;
+        }
+
+        var missing = nodes.Where(node => !at.Contains(node)).ToList();
+        var foreign = missing.Count(node => nodes.Where(child => ParentOf(child) == node).All(child => irregular.Contains(child) && NumberOf(child) >= 1_000_000));
+        var calleeOnly = at.Count(group => group.Any(record => record.Kind == RecordKind.Server) && group.All(record => record.Kind != RecordKind.Client) && ParentOf(group.Key) is not null && !irregular.Contains(group.Key));
+        return (missing.Count - foreign, foreign, gaps, calleeOnly);
+    }
+
     [Fact]
     public void Random_records_never_throw_and_are_all_placed_once()
     {

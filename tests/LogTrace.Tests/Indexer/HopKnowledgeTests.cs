@@ -92,6 +92,23 @@ public sealed class HopKnowledgeTests
     }
 
     [Fact]
+    public void Labels_that_a_chain_was_stored_with_are_those_of_the_chain_that_is_built_again()
+    {
+        Learn(50, Whole);
+        Learn(50, Proxied, "GET /other");
+        foreach (var (lines, entry) in ((string[], string)[])[(LeafLost, "GET /cart"), (Proxied, "GET /other")])
+        {
+            var document = Document(lines, entry);
+
+            var again = Build("x", lines, entry);
+            ChainDocuments.From(again, ChainDocuments.StoredLabels(again, document.Calls)).RowsJson.Should().Be(document.RowsJson).And.MatchRegex("never_recorded|callee_missing");
+
+            var whole = Build("x", [.. lines, "1.2 http.get gateway http://stock/items/7", "1.2.1 request.info stock"], entry);
+            ChainDocuments.StoredLabels(whole, document.Calls).Should().BeEmpty("the records came later");
+        }
+    }
+
+    [Fact]
     public void Another_entry_or_caller_is_another_hop()
     {
         Learn(60, Whole);

@@ -274,7 +274,8 @@
       label.append(target);
     }
 
-    const text = row.placeholder ? (row.foreign ? 'a service without LogTrace' : 'no record of this call') : row.action || row.name || '';
+    const missing = row.foreign ? 'a service without LogTrace' : row.sampled ? 'left out on purpose (sampled)' : row.never_recorded ? 'never recorded: no logger there' : 'no record of this call';
+    const text = row.placeholder ? missing : row.action || row.name || '';
     const action = element('span', 'action cut', text);
     action.title = [row.name, row.action].filter(Boolean).join('  ');
     label.append(action);
