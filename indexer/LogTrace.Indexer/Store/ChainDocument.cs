@@ -100,8 +100,8 @@ public sealed record CallDocument
     /// <summary>Missing numbers in the callee's scope, its branches included.</summary>
     public long GapCount { get; init; }
 
-    /// <summary>What of the chain's loss is this call's: itself, if it, its caller's record or (likely) its callee's is missing, and the gaps in its scope. A hop that is never recorded is no loss.</summary>
-    public long LostCount => GapCount + (LossState is "placeholder" or "callee_only" or "callee_missing" ? 1 : 0);
+    /// <summary>What of the chain's loss is this call's: itself, if it, its caller's record or (likely) its callee's is missing, and the gaps in its scope. A hop that is never recorded is no loss, nor is what its service numbered.</summary>
+    public long LostCount => LossState == "never_recorded" ? 0 : GapCount + (LossState is "placeholder" or "callee_only" or "callee_missing" ? 1 : 0);
 
     public string? CallerHost { get; init; }
     public string? CalleeHost { get; init; }

@@ -66,6 +66,20 @@ public sealed class HopKnowledgeTests
         Rows(after).Single(row => row.GetProperty("rpc_id").GetString() == "1.2").GetProperty("never_recorded").GetBoolean().Should().BeTrue();
     }
 
+    /// <summary>Without a logger its own records are never there: what it called first is, and number one is not.</summary>
+    [Fact]
+    public void Numbers_of_a_service_that_is_never_recorded_are_not_lost_by_it()
+    {
+        string[] lines = ["1.1 request.info gateway", "1.2.4.1 request.info stock", "1.2.4 http.get proxy http://stock/items/7"];
+        Learn(50, lines);
+
+        var document = Document(lines);
+
+        var call = document.Calls.Single(it => it.RpcId == "1.2");
+        (call.LossState, call.GapCount, call.LostCount).Should().Be(("never_recorded", 3, 0));
+        (document.GapCount, document.LostCount).Should().Be((3, 4), "no count of the chain changes");
+    }
+
     [Fact]
     public void Hop_that_some_chains_have_stays_lost_where_it_is_missing()
     {
