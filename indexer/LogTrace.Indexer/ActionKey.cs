@@ -1,10 +1,10 @@
-using System.Text;
+using System.Buffers;
 
 namespace LogTrace.Indexer;
 
 /// <summary>
 /// Makes equal work equal text: SQL without literals, URLs without ids and query, redis commands with the pattern of their key. Every
-/// function takes any text and time linear in its length.
+/// function takes any text and time linear in its length. The keys of a site are few, and no text is made of one that was made before.
 /// </summary>
 static class ActionKey
 {
@@ -14,36 +14,69 @@ static class ActionKey
     const int MaxRead = 16_000;
 
     /// <summary>The key of an action; null without one.</summary>
-    public static string? Of(string? name, string? action) => KeyAndRoute(name, action).Key;
+    public static string? Of(string? name, string? action) => Of(name, action, out _, out _);
 
-    /// <summary>The key of an action and, of an HTTP action, its path without ids, host and query: both of one look at it.</summary>
-    public static (string? Key, string? Route) KeyAndRoute(string? name, string? action)
+    /// <summary>The key of an action, and what an HTTP action says besides: all of one look at it.</summary>
+    /// <param name="name">Name of the record.</param>
+    /// <param name="action">The action.</param>
+    /// <param name="route">The path without ids, host and query; null for other actions.</param>
+    /// <param name="authority">host or host:port without user and password; null where there is none.</param>
+    public static string? Of(string? name, ReadOnlySpan<char> action, out string? route, out string? authority)
     {
-        if (string.IsNullOrWhiteSpace(action)) return (null, null);
-        var text = Cut(action, MaxRead, "").AsSpan().Trim();
+        route = authority = null;
+        var text = Cut(action, MaxRead).Trim();
+        if (text.IsEmpty) return null;
         var isUrl = TrySplitUrl(text, out var url);
-        var path = isUrl ? PathPattern(url.Path) : null;
-        var key = FamilyOf(name) switch
+        var output = new Characters(stackalloc char[Characters.Few]);
+        try
         {
-            "mysql" or "mariadb" => Sql(text, isMySql: true),
-            "pgsql" or "postgres" or "postgresql" or "sqlite" or "mssql" or "sqlserver" or "oracle" or "sql" or "db" or "clickhouse" => Sql(text, isMySql: false),
-            "redis" or "memcache" or "memcached" => Command(text),
-            _ => isUrl ? url.WithPath(path) : WithoutValues(text),
-        };
-        return (Cut(key, MaxLength), path is null ? null : Cut(path, MaxLength));
+            if (isUrl)
+            {
+                AppendPath(ref output, url.Path);
+                route = Text(output.Written);
+                output.Length = 0;
+                if (url.Authority.Length > 0)
+                {
+                    output.AppendLower(url.Authority);
+                    authority = SharedNames.Of(output.Written);
+                    output.Length = 0;
+                }
+            }
+
+            switch (FamilyOf(name))
+            {
+                case "mysql" or "mariadb":
+                    Sql(text, isMySql: true, ref output);
+                    break;
+                case "pgsql" or "postgres" or "postgresql" or "sqlite" or "mssql" or "sqlserver" or "oracle" or "sql" or "db" or "clickhouse":
+                    Sql(text, isMySql: false, ref output);
+                    break;
+                case "redis" or "memcache" or "memcached":
+                    Command(text, ref output);
+                    break;
+                case var _ when isUrl:
+                    output.Append(url.Method);
+                    output.AppendLower(url.Scheme);
+                    output.AppendLower(url.Authority);
+                    AppendPath(ref output, url.Path);
+                    break;
+                default:
+                    AppendWithoutValues(ref output, text);
+                    break;
+            }
+
+            return Text(output.Written);
+        }
+        finally
+        {
+            output.Return();
+        }
     }
+
+    static string Text(ReadOnlySpan<char> key) => key.Length <= MaxLength ? SharedNames.Of(key) : Cut(key.ToString(), MaxLength);
 
     // What stands before the first dot of a record's name: mysql in mysql.success.
     static ReadOnlySpan<char> FamilyOf(ReadOnlySpan<char> name) => name.IndexOf('.') is >= 0 and var dot ? name[..dot] : name;
-
-    /// <summary>host or host:port of a URL in an action, without user and password; null for other actions.</summary>
-    public static string? AuthorityOf(string? action)
-    {
-        if (action is null || !TrySplitUrl(Cut(action, MaxRead, "").AsSpan().Trim(), out var url) || url.Authority.IsEmpty) return null;
-        var output = Output();
-        AppendLower(output, url.Authority);
-        return SharedNames.Of(output);
-    }
 
     /// <summary>The text up to a length, with an ending that says that it was cut; never half a character.</summary>
     public static string Cut(string text, int length, string ending = "...")
@@ -54,90 +87,66 @@ static class ActionKey
         return text[..length] + ending;
     }
 
-    /// <summary>Parts of a URL as they stand: the method with its space, scheme and authority without user and password, both empty for a mere path.</summary>
-    readonly ref struct Url(ReadOnlySpan<char> method, ReadOnlySpan<char> scheme, ReadOnlySpan<char> authority, ReadOnlySpan<char> path)
+    static ReadOnlySpan<char> Cut(ReadOnlySpan<char> text, int length)
     {
-        readonly ReadOnlySpan<char> _method = method, _scheme = scheme;
+        if (text.Length <= length) return text;
+        return text[..(char.IsHighSurrogate(text[length - 1]) ? length - 1 : length)];
+    }
 
-        public ReadOnlySpan<char> Authority { get; } = authority;
-        public ReadOnlySpan<char> Path { get; } = path;
-
-        public string WithPath(string? path)
-        {
-            var output = Output().Append(_method);
-            AppendLower(output, _scheme);
-            AppendLower(output, Authority);
-            return SharedNames.Of(output.Append(path));
-        }
+    /// <summary>Method keeps its space and Scheme its "://"; the user is left out.</summary>
+    ref struct Url
+    {
+        public ReadOnlySpan<char> Method, Scheme, Authority, Path;
     }
 
     // "GET /path?x", "http://host/path#y", "POST http://host/path".
     static bool TrySplitUrl(ReadOnlySpan<char> text, out Url url)
     {
         url = default;
-        ReadOnlySpan<char> method = default;
         var space = text.IndexOf(' ');
         if (space is > 0 and <= 8 && text[..space].IndexOfAnyExceptInRange('A', 'Z') < 0)
         {
-            method = text[..(space + 1)];
+            url.Method = text[..(space + 1)];
             text = text[(space + 1)..].TrimStart();
         }
 
-        var end = text.IndexOfAny("?# \t\n\r");
+        var end = text.IndexOfAny(s_endOfPath);
         if (end >= 0) text = text[..end];
         var scheme = text.IndexOf("://");
         if (scheme is > 0 and <= 10 && text[..scheme].IndexOfAny("/.:@") < 0)
         {
-            var start = scheme + 3;
-            var slash = text[start..].IndexOf('/');
-            slash = slash < 0 ? text.Length : start + slash;
-            var authority = text[start..slash];
-            var user = authority.LastIndexOf('@');
-            url = new Url(method, text[..start], authority[(user + 1)..], slash == text.Length ? "/" : text[slash..]);
+            url.Scheme = text[..(scheme + 3)];
+            text = text[(scheme + 3)..];
+            var slash = text.IndexOf('/');
+            url.Path = slash < 0 ? "/" : text[slash..];
+            url.Authority = slash < 0 ? text : text[..slash];
+            url.Authority = url.Authority[(url.Authority.LastIndexOf('@') + 1)..];
             return true;
         }
 
-        if (text is not ['/', ..]) return false;
-        url = new Url(method, default, default, text);
+        if (!text.StartsWith('/')) return false;
+        url.Path = text;
         return true;
     }
 
-    static void AppendLower(StringBuilder output, ReadOnlySpan<char> text)
-    {
-        Span<char> lower = text.Length <= 256 ? stackalloc char[256] : new char[text.Length];
-        output.Append(lower[..text.ToLowerInvariant(lower)]);
-    }
+    static readonly SearchValues<char> s_endOfPath = SearchValues.Create("?# \t\n\r");
 
-    static string PathPattern(ReadOnlySpan<char> path)
+    static void AppendPath(ref Characters output, ReadOnlySpan<char> path)
     {
-        if (!HasId(path)) return SharedNames.Of(path);
-        var output = Output();
+        var isFirst = true;
         foreach (var range in path.Split('/'))
         {
-            if (range.Start.Value > 0) output.Append('/');
             var segment = path[range];
-            if (IdLength(segment) is > 0 and var length) output.Append("{id}").Append(segment[length..]);
-            else output.Append(segment);
+            if (!isFirst) output.Append('/');
+            isFirst = false;
+            if (IdLength(segment) is > 0 and var length)
+            {
+                output.Append("{id}");
+                segment = segment[length..];
+            }
+
+            output.Append(segment);
         }
-
-        return SharedNames.Of(output);
-    }
-
-    // Each thread has one that it uses over and over, for one text at a time.
-    [ThreadStatic]
-    static StringBuilder? t_output;
-
-    static StringBuilder Output()
-    {
-        if (t_output is null || t_output.Capacity > MaxRead) t_output = new StringBuilder(MaxRead / 4);
-        return t_output.Clear();
-    }
-
-    static bool HasId(ReadOnlySpan<char> path)
-    {
-        foreach (var range in path.Split('/'))
-            if (IdLength(path[range]) > 0) return true;
-        return false;
     }
 
     // How much of a segment is an id: all of 17, two characters of 17.json, nothing of v3.
@@ -168,21 +177,34 @@ static class ActionKey
     /// <summary>Free text with its numbers, ids and quoted parts replaced, so that messages of one kind are one text.</summary>
     public static string WithoutValues(ReadOnlySpan<char> text)
     {
-        if (text.Length > MaxRead) text = text[..(char.IsHighSurrogate(text[MaxRead - 1]) ? MaxRead - 1 : MaxRead)];
-        var output = Output();
-        for (var at = 0; at < text.Length && output.Length <= MaxLength;)
+        var output = new Characters(stackalloc char[Characters.Few]);
+        try
+        {
+            AppendWithoutValues(ref output, Cut(text, MaxRead));
+            return output.Written.ToString();
+        }
+        finally
+        {
+            output.Return();
+        }
+    }
+
+    static void AppendWithoutValues(ref Characters output, ReadOnlySpan<char> text)
+    {
+        var start = output.Length;
+        for (var at = 0; at < text.Length && output.Length - start <= MaxLength;)
         {
             var character = text[at];
-            if (character is '"' or '\'' && (at == 0 || !char.IsLetterOrDigit(text[at - 1])) && text[(at + 1)..].IndexOf(character) is >= 0 and var inside)
+            if (character is '"' or '\'' && (at == 0 || !char.IsLetterOrDigit(text[at - 1])) && text[(at + 1)..].IndexOf(character) is >= 0 and var close)
             {
                 output.Append("{text}");
-                at += inside + 2;
+                at += close + 2;
                 continue;
             }
 
             if (char.IsWhiteSpace(character))
             {
-                if (output.Length > 0 && output[^1] != ' ') output.Append(' ');
+                if (output.Length > start && output[^1] != ' ') output.Append(' ');
                 at++;
                 continue;
             }
@@ -198,22 +220,20 @@ static class ActionKey
             while (end < text.Length && (char.IsLetterOrDigit(text[end]) || (text[end] == '-' && end + 1 < text.Length && char.IsAsciiHexDigit(text[end + 1])))) end++;
             var word = text[at..end];
             if (IsId(word)) output.Append("{id}");
-            else if (word.Contains('-')) AppendParts(output, word);
-            else if (char.IsAsciiDigit(word[0])) output.Append("{id}").Append(word.TrimStart("0123456789")); // 17ms, 3rd
+            else if (word.Contains('-')) AppendParts(ref output, word);
+            else if (char.IsAsciiDigit(word[0]))
+            {
+                output.Append("{id}");
+                output.Append(word.TrimStart("0123456789")); // 17ms, 3rd
+            }
             else output.Append(word);
             at = end;
         }
 
-        TrimEnd(output);
-        return SharedNames.Of(output);
+        output.TrimEnd(start);
     }
 
-    static void TrimEnd(StringBuilder output)
-    {
-        while (output.Length > 0 && char.IsWhiteSpace(output[^1])) output.Length--;
-    }
-
-    static void AppendParts(StringBuilder output, ReadOnlySpan<char> word)
+    static void AppendParts(ref Characters output, ReadOnlySpan<char> word)
     {
         var isFirst = true;
         foreach (var range in word.Split('-'))
@@ -226,25 +246,19 @@ static class ActionKey
     }
 
     // The command and the pattern of its first key; values never belong to a key.
-    static string Command(ReadOnlySpan<char> text)
+    static void Command(ReadOnlySpan<char> text, ref Characters output)
     {
-        const string Blanks = " \t\r\n";
-        text = text.Trim(Blanks);
-        if (text.IsEmpty) return "";
-        var end = text.IndexOfAny(Blanks);
-        var key = end < 0 ? null : WithoutValues(FirstWord(text[end..].TrimStart(Blanks)).Trim("\"'"));
-        var output = Output();
-        Span<char> upper = end is < 0 or > 64 ? new char[end < 0 ? text.Length : end] : stackalloc char[end];
-        output.Append(upper[..text[..upper.Length].ToUpperInvariant(upper)]);
-        if (key is not null) output.Append(' ').Append(key);
-        return SharedNames.Of(output);
-
-        static ReadOnlySpan<char> FirstWord(ReadOnlySpan<char> text) => text.IndexOfAny(Blanks) is >= 0 and var end ? text[..end] : text;
+        Span<Range> words = stackalloc Range[3];
+        var count = text.SplitAny(words, " \t\r\n", StringSplitOptions.RemoveEmptyEntries);
+        if (count == 0) return;
+        output.AppendUpper(text[words[0]]);
+        if (count == 1) return;
+        output.Append(' ');
+        AppendWithoutValues(ref output, Cut(text[words[1]].Trim("\"'"), MaxRead));
     }
 
-    static string Sql(ReadOnlySpan<char> text, bool isMySql)
+    static void Sql(ReadOnlySpan<char> text, bool isMySql, ref Characters output)
     {
-        var output = Output();
         for (var at = 0; at < text.Length;)
         {
             var character = text[at];
@@ -257,30 +271,30 @@ static class ActionKey
             else if (character == '\'' || (character == '"' && isMySql))
             {
                 at = SkipQuoted(text, at, isMySql);
-                AppendValue(output);
+                AppendValue(ref output);
             }
             else if (character is '"' or '`' or '[')
             {
-                var inside = text[(at + 1)..].IndexOf(character == '[' ? ']' : character);
-                var end = inside < 0 ? text.Length : at + inside + 2;
+                var end = text[(at + 1)..].IndexOf(character == '[' ? ']' : character);
+                end = end < 0 ? text.Length : at + end + 2;
                 output.Append(text[at..end]);
                 at = end;
             }
             else if (character == '$' && !char.IsAsciiDigit(next) && DollarQuotedEnd(text, at) is > 0 and var dollarEnd)
             {
                 at = dollarEnd;
-                AppendValue(output);
+                AppendValue(ref output);
             }
             else if (character is '@' or '$' or ':' && (char.IsLetterOrDigit(next) || next == '_') && (output.Length == 0 || output[^1] != ':'))
             {
                 at++;
                 while (at < text.Length && (char.IsLetterOrDigit(text[at]) || text[at] == '_')) at++;
-                AppendValue(output);
+                AppendValue(ref output);
             }
             else if (char.IsAsciiDigit(character) || (character == '.' && char.IsAsciiDigit(next) && (output.Length == 0 || !char.IsLetterOrDigit(output[^1]))))
             {
                 while (at < text.Length && (char.IsLetterOrDigit(text[at]) || text[at] == '.' || (text[at] is '+' or '-' && text[at - 1] is 'e' or 'E'))) at++;
-                AppendValue(output);
+                AppendValue(ref output);
             }
             else if (char.IsLetter(character) || character == '_')
             {
@@ -296,23 +310,22 @@ static class ActionKey
                 if (character is ',' or ')' && output.Length > 0 && output[^1] == ' ') output.Length--;
                 output.Append(character);
                 at++;
-                if (character == ')') FoldList(output);
+                if (character == ')') FoldList(ref output);
             }
         }
 
-        TrimEnd(output);
-        while (output.Length > 0 && output[^1] == ';') output.Length--;
-        TrimEnd(output);
-        // Leading blanks are written as one.
-        if (output.Length > 0 && char.IsWhiteSpace(output[0])) output.Remove(0, 1);
-        return SharedNames.Of(output);
+        output.Trim();
+        output.TrimEnd(0, ';');
+        output.TrimEnd(0);
     }
 
     static int SkipSpaceOrComment(ReadOnlySpan<char> text, int at)
     {
         if (char.IsWhiteSpace(text[at])) return at + 1;
-        if (text[at] == '/') return text[(at + 2)..].IndexOf("*/") is >= 0 and var inside ? at + inside + 4 : text.Length;
-        return text[at..].IndexOf('\n') is >= 0 and var rest ? at + rest + 1 : text.Length;
+        var isBlock = text[at] == '/';
+        var start = isBlock ? at + 2 : at;
+        var end = isBlock ? text[start..].IndexOf("*/") : text[start..].IndexOf('\n');
+        return end < 0 ? text.Length : start + end + (isBlock ? 2 : 1);
     }
 
     // A doubled quote is a quote within; a backslash escapes in MySQL only. Without an end the rest is the literal.
@@ -336,11 +349,11 @@ static class ActionKey
         while (close < text.Length && close - at <= 64 && (char.IsLetterOrDigit(text[close]) || text[close] == '_')) close++;
         if (close >= text.Length || text[close] != '$') return 0;
         var tag = text[at..(close + 1)];
-        var inside = text[(close + 1)..].IndexOf(tag);
-        return inside < 0 ? text.Length : close + 1 + inside + tag.Length;
+        var end = text[(close + 1)..].IndexOf(tag);
+        return end < 0 ? text.Length : close + 1 + end + tag.Length;
     }
 
-    static void AppendValue(StringBuilder output)
+    static void AppendValue(ref Characters output)
     {
         // A sign belongs to the number: "= -1" is "= ?". Two values with nothing between are one ('a' 'b').
         if (output.Length > 1 && output[^1] is '-' or '+' && output[^2] is ' ' or '(' or ',' or '=' or '<' or '>') output.Length--;
@@ -348,7 +361,7 @@ static class ActionKey
     }
 
     // "(?, ?, ?)" becomes "(?)", and "(?), (?)" too: lists of any length are one key.
-    static void FoldList(StringBuilder output)
+    static void FoldList(ref Characters output)
     {
         var at = output.Length - 2;
         var hasValue = false;
@@ -366,5 +379,76 @@ static class ActionKey
         if (before < 3 || output[before] != ',') return;
         while (before > 0 && output[before - 1] == ' ') before--;
         if (before >= 3 && output[before - 1] == ')' && output[before - 2] == '?' && output[before - 3] == '(') output.Length = before;
+    }
+
+    /// <summary>Characters that are added at the end, on the stack as long as they are few.</summary>
+    ref struct Characters(Span<char> few)
+    {
+        public const int Few = 512;
+
+        Span<char> _characters = few;
+        char[]? _rented;
+        int _length;
+
+        /// <summary>Number of characters; may be made less.</summary>
+        public int Length { readonly get => _length; set => _length = value; }
+
+        public readonly ReadOnlySpan<char> Written => _characters[.._length];
+
+        public readonly char this[int index] => _characters[index];
+
+        public readonly char this[Index index] => _characters[index.GetOffset(_length)];
+
+        public void Append(char character)
+        {
+            if (_length == _characters.Length) Grow(1);
+            _characters[_length++] = character;
+        }
+
+        public void Append(ReadOnlySpan<char> text)
+        {
+            if (_characters.Length - _length < text.Length) Grow(text.Length);
+            text.CopyTo(_characters[_length..]);
+            _length += text.Length;
+        }
+
+        public void AppendLower(ReadOnlySpan<char> text)
+        {
+            if (_characters.Length - _length < text.Length) Grow(text.Length);
+            _length += text.ToLowerInvariant(_characters[_length..]);
+        }
+
+        public void AppendUpper(ReadOnlySpan<char> text)
+        {
+            if (_characters.Length - _length < text.Length) Grow(text.Length);
+            _length += text.ToUpperInvariant(_characters[_length..]);
+        }
+
+        public void Trim()
+        {
+            TrimEnd(0);
+            var rest = Written.TrimStart();
+            rest.CopyTo(_characters);
+            _length = rest.Length;
+        }
+
+        /// <summary>Takes white space away from the end, down to a position.</summary>
+        public void TrimEnd(int start) => _length = start + Written[start..].TrimEnd().Length;
+
+        public void TrimEnd(int start, char character) => _length = start + Written[start..].TrimEnd(character).Length;
+
+        public void Return()
+        {
+            if (_rented is not null) ArrayPool<char>.Shared.Return(_rented);
+            _rented = null;
+        }
+
+        void Grow(int needed)
+        {
+            var larger = ArrayPool<char>.Shared.Rent(Math.Max(_characters.Length * 2, _length + needed));
+            Written.CopyTo(larger);
+            Return();
+            _characters = _rented = larger;
+        }
     }
 }

@@ -439,30 +439,42 @@ public sealed class IndexerPipeline(
         _toRead.UnionWith(traces.Where(trace => trace.Records is null).Select(trace => trace.TraceId));
         var documents = new List<ChainDocument>();
         long rowBytes = 0;
-        foreach (var trace in traces)
+
+        // While the store takes some chains the next are built.
+        var writing = Task.CompletedTask;
+        try
         {
-            if (trace.Records is null) continue;
-            var document = DocumentOf(trace.TraceId, trace.Records.Read());
-            documents.Add(document);
-            rowBytes += document.RowsUtf8.Length;
-            if (documents.Count < ChainsPerWrite && rowBytes < RowBytesPerWrite) continue;
-            await AddAsync();
+            foreach (var trace in traces)
+            {
+                if (trace.Records is null) continue;
+                var document = DocumentOf(trace.TraceId, trace.Records.Read());
+                documents.Add(document);
+                rowBytes += document.RowsUtf8.Length;
+                if (documents.Count < ChainsPerWrite && rowBytes < RowBytesPerWrite) continue;
+                await writing;
+                writing = AddAsync(documents);
+                (documents, rowBytes) = ([], 0);
+            }
+
+            await writing;
+            writing = AddAsync(documents);
+        }
+        finally
+        {
+            // Also where building failed: whoever comes next must not meet a write of this one.
+            await writing;
         }
 
-        await AddAsync();
-
-        async Task AddAsync()
+        async Task AddAsync(List<ChainDocument> some)
         {
-            if (documents.Count == 0) return;
+            if (some.Count == 0) return;
             var started = _clock.GetTimestamp();
-            var present = await WithStoreAsync(token => store.AddChainsAsync(documents, token), cancellationToken);
-            Metrics.AddChains(documents.Count - present.Count);
+            var present = await WithStoreAsync(token => store.AddChainsAsync(some, token), cancellationToken);
+            Metrics.AddChains(some.Count - present.Count);
             Metrics.ChainBuilds.Add(_clock.GetElapsedTime(started));
             Turned();
             _toRead.UnionWith(present);
-            _builtSinceCheck?.UnionWith(documents.Select(document => document.TraceId));
-            documents.Clear();
-            rowBytes = 0;
+            _builtSinceCheck?.UnionWith(some.Select(document => document.TraceId));
         }
     }
 

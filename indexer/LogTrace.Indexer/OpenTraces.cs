@@ -1,3 +1,7 @@
+using System.IO.Hashing;
+using System.Text;
+using LogTrace.Records;
+
 namespace LogTrace.Indexer;
 
 /// <summary>A trace with records that its chain document does not have yet. Times are the clock's timestamps.</summary>
@@ -27,7 +31,7 @@ sealed class OpenTraces
     public const int LargeTrace = 2_000;
 
     readonly Lock _lock = new();
-    readonly Dictionary<string, OpenTrace> _traces = new(StringComparer.Ordinal);
+    readonly Dictionary<string, OpenTrace> _traces = new(TraceIdComparer.Instance);
     long _bytes;
 
     /// <summary>Memory that the records of all of them take, about.</summary>
@@ -54,11 +58,13 @@ sealed class OpenTraces
     {
         lock (_lock)
         {
+            var traces = _traces.GetAlternateLookup<ReadOnlySpan<byte>>();
             foreach (var record in records)
             {
-                if (record.Record.TraceId is not { } traceId) continue;
-                if (!_traces.TryGetValue(traceId, out var trace))
+                if (!record.Record.Has(RecordField.TraceId)) continue;
+                if (!traces.TryGetValue(record.Record.Utf8(RecordField.TraceId), out var trace))
                 {
+                    var traceId = record.Record.TraceId!;
                     _traces.Add(traceId, trace = new OpenTrace(traceId, now));
                     _bytes += trace.Bytes;
                 }
@@ -123,4 +129,26 @@ sealed class OpenTraces
         _bytes -= trace.Bytes;
         trace.Records = null;
     }
+}
+
+/// <summary>Trace ids by what they are as UTF-8, so that a record's is looked up without making a string of it.</summary>
+sealed class TraceIdComparer : IEqualityComparer<string>, IAlternateEqualityComparer<ReadOnlySpan<byte>, string>
+{
+    const int OnStack = 512;
+
+    public static readonly TraceIdComparer Instance = new();
+
+    public bool Equals(string? left, string? right) => left == right;
+
+    public int GetHashCode(string id)
+    {
+        Span<byte> utf8 = id.Length <= OnStack / 3 ? stackalloc byte[OnStack] : new byte[Encoding.UTF8.GetByteCount(id)];
+        return GetHashCode(utf8[..Encoding.UTF8.GetBytes(id, utf8)]);
+    }
+
+    public string Create(ReadOnlySpan<byte> id) => Encoding.UTF8.GetString(id);
+
+    public bool Equals(ReadOnlySpan<byte> id, string other) => Ascii.Equals(id, other) || (id.Length > other.Length && Encoding.UTF8.GetString(id) == other);
+
+    public int GetHashCode(ReadOnlySpan<byte> id) => (int)XxHash3.HashToUInt64(id);
 }

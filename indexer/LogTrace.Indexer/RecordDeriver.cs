@@ -13,6 +13,7 @@ public static class RecordDeriver
     const int MaxTagBytes = 256;
     const int MaxNameLength = 256;
     const int MaxErrorKeyLength = 256;
+    const int MaxActionOnStack = 512;
 
     /// <summary>Derives everything that the record alone can tell. Its service may still be a guess, see <see cref="ResolveServices"/>.</summary>
     public static IndexedRecord Derive(
@@ -23,7 +24,7 @@ public static class RecordDeriver
         long? codeNumber = long.TryParse(record.Code, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number) ? number : null;
         var isError = IsError(record.Name, kind, codeNumber);
         var (tags, template) = ReadExtra(record);
-        var (actionKey, route) = ActionKey.KeyAndRoute(record.Name, record.Action);
+        var actionKey = ActionKeyOf(record, out var route, out var authority);
         var isWork = kind is RecordKind.Server or RecordKind.Client or RecordKind.Internal;
         return new IndexedRecord
         {
@@ -42,7 +43,7 @@ public static class RecordDeriver
             Route = route,
             ActionKey = actionKey,
             ErrorKey = isError ? ErrorKeyOf(record, template) : null,
-            Peer = kind == RecordKind.Client ? PeerOf(record) : null,
+            Peer = kind == RecordKind.Client ? Bounded(record.Host) ?? Bounded(authority) ?? Bounded(record.InstanceName) : null,
             Tags = tags,
         };
     }
@@ -96,7 +97,7 @@ public static class RecordDeriver
         return Bounded(version[(first + 1)..last]);
     }
 
-    static string? ServiceInModule(string? module) => Bounded(module?.Split('_', 2)[0]);
+    static string? ServiceInModule(string? module) => module is null ? null : Bounded(module.IndexOf('_') is >= 0 and var end ? module[..end] : module);
 
     static string? Bounded(string? name) => string.IsNullOrWhiteSpace(name) ? null : ActionKey.Cut(name.Trim(), MaxNameLength);
 
@@ -135,8 +136,14 @@ public static class RecordDeriver
         return (end < 0 ? trimmed : trimmed[..end]).ToString();
     }
 
-    static string? PeerOf(TraceRecord record) =>
-        Bounded(record.Host) ?? Bounded(ActionKey.AuthorityOf(record.Action)) ?? Bounded(record.InstanceName);
+    static string? ActionKeyOf(TraceRecord record, out string? route, out string? authority)
+    {
+        // No string of the action itself: of most records nobody asks for it.
+        var action = record.Utf8(RecordField.Action);
+        if (action.Length > MaxActionOnStack) return ActionKey.Of(record.Name, record.Action, out route, out authority);
+        Span<char> text = stackalloc char[MaxActionOnStack];
+        return ActionKey.Of(record.Name, text[..Encoding.UTF8.GetChars(action, text)], out route, out authority);
+    }
 
     /// <summary>The scalar members of extra as <c>Name=value</c>, bounded; and the message template, where the logger kept one there.</summary>
     static (IReadOnlyList<string> Tags, string? Template) ReadExtra(TraceRecord record)

@@ -1,5 +1,3 @@
-using System.Text;
-
 namespace LogTrace.Indexer;
 
 /// <summary>
@@ -9,8 +7,7 @@ namespace LogTrace.Indexer;
 static class SharedNames
 {
     const int Places = 4_096;
-    const int MaxLength = 64;
-    const int MaxKeyLength = 256;
+    const int MaxLength = 128;
 
     static readonly string?[] s_names = new string?[Places];
 
@@ -27,24 +24,16 @@ static class SharedNames
         return name;
     }
 
-    /// <summary>The text as a string: the one that is known, where it is as short as a name or key mostly is.</summary>
-    public static string Of(ReadOnlySpan<char> text)
+    /// <summary>The name as a string, without making one that was made before.</summary>
+    public static string Of(ReadOnlySpan<char> name)
     {
-        if (text.Length is 0 or > MaxKeyLength) return text.ToString();
-        ref var place = ref s_names[HashOf(text) & (Places - 1)];
+        if (name.Length > MaxLength) return name.ToString();
+        ref var place = ref s_names[HashOf(name) & (Places - 1)];
         var known = Volatile.Read(ref place);
-        if (known is not null && text.SequenceEqual(known)) return known;
-        var name = text.ToString();
-        Volatile.Write(ref place, name);
-        return name;
-    }
-
-    /// <summary>The same of what was put together.</summary>
-    public static string Of(StringBuilder text)
-    {
-        foreach (var chunk in text.GetChunks())
-            if (chunk.Length == text.Length) return Of(chunk.Span);
-        return text.ToString();
+        if (known is not null && name.SequenceEqual(known)) return known;
+        known = name.ToString();
+        Volatile.Write(ref place, known);
+        return known;
     }
 
     /// <summary>Hash of a name, the same within one process only.</summary>

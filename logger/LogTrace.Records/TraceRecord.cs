@@ -162,8 +162,14 @@ public sealed class TraceRecord
     {
         ref readonly var slot = ref _slots[(int)field];
         if (!slot.IsSet) return null;
-        return Texts[(int)field] ??= SharedTexts.Hold(field) ? SharedTexts.Of(Slice(slot)) : Encoding.UTF8.GetString(Slice(slot));
+        // Where the same text stands in many records it is looked up each time it is asked for: so this one needs no room for strings.
+        if (!slot.IsText && Repeats(field)) return SharedTexts.Of(Slice(slot));
+        return Texts[(int)field] ??= Encoding.UTF8.GetString(Slice(slot));
     }
+
+    static bool Repeats(RecordField field) => field is
+        RecordField.Name or RecordField.Department or RecordField.Module or RecordField.ServerIp or RecordField.Version or RecordField.Code or RecordField.Host or
+        RecordField.InstanceName or RecordField.Db or RecordField.File or RecordField.Service or RecordField.Level;
 
     /// <summary>UTF-8 text of a string field (unescaped; for extra its JSON), empty when the record has none. Makes no string for a record that was read.</summary>
     public ReadOnlySpan<byte> Utf8(RecordField field)

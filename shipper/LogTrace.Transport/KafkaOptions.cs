@@ -51,8 +51,8 @@ public sealed record KafkaOptions
     /// <summary>Bytes handed to Kafka and not yet acknowledged, 1 MiB to 1 GiB; at the limit writing waits. Default 32 MiB.</summary>
     public long MaxInFlightBytes { get; init; } = 32 << 20;
 
-    /// <summary>Bytes of lines after which a batch is given to the indexer, 1 KiB to 64 MiB. A batch is smaller when no more is there. Default 512 KiB.</summary>
-    public int ReadBatchBytes { get; init; } = 512 << 10;
+    /// <summary>Bytes of lines after which a batch is given to the indexer, 1 KiB to 64 MiB. A batch is smaller when no more is there. Default 2 MiB.</summary>
+    public int ReadBatchBytes { get; init; } = 2 << 20;
 
     /// <summary>After how long without a sign of life an indexer's partitions go to the others, 6 s to 5 min. Default 10 s.</summary>
     public TimeSpan SessionTimeout { get; init; } = TimeSpan.FromSeconds(10);

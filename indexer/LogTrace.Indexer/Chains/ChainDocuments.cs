@@ -1,8 +1,6 @@
-using System.Buffers;
 using System.Buffers.Binary;
 using System.IO.Hashing;
 using System.Text;
-using System.Text.Json;
 using LogTrace.Indexer.Store;
 using LogTrace.Records;
 
@@ -21,6 +19,9 @@ public static class ChainDocuments
     public const int MaxLogs = 500;
 
     const int MaxMessageLength = 100;
+    const int RowsRoom = 64 << 10;
+
+    [ThreadStatic] static JsonBuffer? t_rows;
 
     /// <param name="chain">The chain.</param>
     /// <param name="labels">What other chains say about its nodes, see <see cref="HopKnowledge"/>; null for nothing.</param>
@@ -88,41 +89,42 @@ public static class ChainDocuments
     /// </summary>
     public static ReadOnlyMemory<byte> Rows(CallChain chain, int maxRows = MaxRows, IReadOnlyDictionary<ChainNode, HopLabel>? labels = null)
     {
-        var buffer = new ArrayBufferWriter<byte>(4096);
-        using (var json = new Utf8JsonWriter(buffer))
+        // One for each thread: most chains take a few kilobytes.
+        var json = t_rows ?? new JsonBuffer(RowsRoom);
+        t_rows = null;
+        var logs = MaxLogs;
+        var clocks = ChainClocks.Of(chain);
+        json.Write("["u8);
+        foreach (var row in chain.Rows().Take(maxRows))
         {
-            var logs = MaxLogs;
-            var clocks = ChainClocks.Of(chain);
-            json.WriteStartArray();
-            foreach (var row in chain.Rows().Take(maxRows))
-            {
-                if (row.Node is { } node) WriteNode(json, node, LabelOf(labels, node), clocks, ref logs);
-                else WriteGap(json, row.Gap);
-            }
-
-            json.WriteEndArray();
+            if (row.Node is { } node) WriteNode(json, node, LabelOf(labels, node), clocks, ref logs);
+            else WriteGap(json, row.Gap);
         }
 
-        return buffer.WrittenMemory;
+        json.EndArray();
+        var rows = json.WrittenFrom(0).ToArray();
+        if (rows.Length <= RowsRoom) (t_rows = json).Clear();
+        else json.Return();
+        return rows;
     }
 
-    static void WriteNode(Utf8JsonWriter json, ChainNode node, HopLabel? label, ChainClocks? clocks, ref int logs)
+    static void WriteNode(JsonBuffer json, ChainNode node, HopLabel? label, ChainClocks? clocks, ref int logs)
     {
         var (start, duration) = clocks?.Of(node) ?? (node.StartMicros, node.DurationMicros);
         var (callerShift, calleeShift) = clocks is null ? default : (clocks.OfCaller(node.Index), clocks.OfCallee(node.Index));
-        json.WriteStartObject();
-        json.WriteString("rpc_id"u8, node.IdText);
-        json.WriteNumber("execution"u8, node.Execution);
-        json.WriteNumber("depth"u8, node.Depth);
-        WriteText(json, "kind"u8, node.Kind);
-        WriteText(json, "service"u8, node.Service);
-        WriteText(json, "target"u8, node.Target);
-        WriteText(json, "name"u8, node.Name);
-        WriteText(json, "action"u8, Bounded(node.Action, MaxActionLength));
-        WriteText(json, "code"u8, (node.Caller ?? node.Callee)?.Record.Code);
-        json.WriteNumber("start_us"u8, start);
-        ChainJson.WriteDuration(json, duration);
-        if (calleeShift != 0 && node.Callee is not null) json.WriteNumber("clock_us"u8, calleeShift);
+        json.BeginObject();
+        json.Text("rpc_id"u8, node.IdText);
+        json.Number("execution"u8, node.Execution);
+        json.Number("depth"u8, node.Depth);
+        json.Text("kind"u8, node.Kind);
+        json.Text("service"u8, node.Service);
+        json.Text("target"u8, node.Target);
+        json.Text("name"u8, node.Name);
+        json.Text("action"u8, Bounded(node.Action, MaxActionLength));
+        json.Text("code"u8, (node.Caller ?? node.Callee)?.Record.Code);
+        json.Number("start_us"u8, start);
+        WriteDuration(json, duration);
+        if (calleeShift != 0 && node.Callee is not null) json.Number("clock_us"u8, calleeShift);
         WriteFlag(json, "error"u8, node.IsError);
         WriteFlag(json, "placeholder"u8, node.IsPlaceholder);
         WriteFlag(json, "foreign"u8, node.IsForeign);
@@ -132,51 +134,68 @@ public static class ChainDocuments
         WriteFlag(json, "sampled"u8, node.IsSampled && (node.IsPlaceholder || node.IsCalleeOnly));
         WriteFlag(json, "ambiguous"u8, node.IsAmbiguous);
         WriteFlag(json, "irregular"u8, node.IsIrregular);
-        json.WriteNumber("events"u8, node.Events.Count);
+        json.Number("events"u8, node.Events.Count);
         WriteLogs(json, node, clocks, ref logs);
-        ChainJson.WriteSide(json, "caller"u8, node.Caller, node.CallerService, callerShift);
-        ChainJson.WriteSide(json, "callee"u8, node.Callee, node.CalleeService, calleeShift);
-        json.WriteEndObject();
+        WriteSide(json, "caller"u8, node.Caller, node.CallerService, callerShift);
+        WriteSide(json, "callee"u8, node.Callee, node.CalleeService, calleeShift);
+        json.EndObject();
     }
 
-    static void WriteLogs(Utf8JsonWriter json, ChainNode node, ChainClocks? clocks, ref int left)
+    static void WriteLogs(JsonBuffer json, ChainNode node, ChainClocks? clocks, ref int left)
     {
         var isOpen = false;
         foreach (var record in node.Events)
         {
             if (left == 0) break;
             if (record.Kind != RecordKind.Event) continue;
-            if (!isOpen) json.WriteStartArray("logs"u8);
+            if (!isOpen) json.BeginArray("logs"u8);
             isOpen = true;
             left--;
-            json.WriteStartObject();
-            json.WriteNumber("at_us"u8, clocks is null ? record.Record.TimestampMicros : clocks.Corrected(node, record));
-            WriteText(json, "name"u8, record.Record.Name);
-            WriteText(json, "msg"u8, Bounded(record.Record.Msg, MaxMessageLength));
-            json.WriteEndObject();
+            json.BeginObject();
+            json.Number("at_us"u8, clocks is null ? record.Record.TimestampMicros : clocks.Corrected(node, record));
+            json.Text("name"u8, record.Record.Name);
+            json.Text("msg"u8, Bounded(record.Record.Msg, MaxMessageLength));
+            json.EndObject();
         }
 
-        if (isOpen) json.WriteEndArray();
+        if (isOpen) json.EndArray();
     }
 
-    static void WriteGap(Utf8JsonWriter json, ChainGap gap)
+    static void WriteGap(JsonBuffer json, ChainGap gap)
     {
-        json.WriteStartObject();
-        json.WriteString("gap"u8, gap.ToString());
-        json.WriteNumber("depth"u8, gap.Scope.Depth + 1);
-        WriteText(json, "service"u8, gap.Scope.Target);
-        json.WriteNumber("count"u8, gap.Count);
-        json.WriteEndObject();
+        json.BeginObject();
+        json.Text("gap"u8, gap.ToString());
+        json.Number("depth"u8, gap.Scope.Depth + 1);
+        json.Text("service"u8, gap.Scope.Target);
+        json.Number("count"u8, gap.Count);
+        json.EndObject();
     }
 
-    static void WriteText(Utf8JsonWriter json, ReadOnlySpan<byte> name, string? value)
+    static void WriteSide(JsonBuffer json, ReadOnlySpan<byte> side, IndexedRecord? record, string? service, long shift)
     {
-        if (value is not null) json.WriteString(name, value);
+        if (record is null)
+        {
+            json.Null(side);
+            return;
+        }
+
+        json.BeginObject(side);
+        if (service is null) json.Null("service"u8);
+        else json.Text("service"u8, service);
+        json.Number("start_us"u8, ChainClocks.Add(record.StartMicros, shift));
+        WriteDuration(json, record.Record.DurationMicros);
+        json.EndObject();
     }
 
-    static void WriteFlag(Utf8JsonWriter json, ReadOnlySpan<byte> name, bool value)
+    static void WriteDuration(JsonBuffer json, long? micros)
     {
-        if (value) json.WriteBoolean(name, true);
+        if (micros is { } value) json.Number("duration_us"u8, value);
+        else json.Null("duration_us"u8);
+    }
+
+    static void WriteFlag(JsonBuffer json, ReadOnlySpan<byte> name, bool value)
+    {
+        if (value) json.Boolean(name, true);
     }
 
     static string? Bounded(string? text, int most)

@@ -73,7 +73,7 @@ public static class ChainJson
         json.WriteEndObject();
     }
 
-    internal static void WriteSide(Utf8JsonWriter json, ReadOnlySpan<byte> side, IndexedRecord? record, string? service, long shift = 0)
+    static void WriteSide(Utf8JsonWriter json, ReadOnlySpan<byte> side, IndexedRecord? record, string? service)
     {
         if (record is null)
         {
@@ -83,12 +83,12 @@ public static class ChainJson
 
         json.WriteStartObject(side);
         json.WriteString("service"u8, service);
-        json.WriteNumber("start_us"u8, ChainClocks.Add(record.StartMicros, shift));
+        json.WriteNumber("start_us"u8, record.StartMicros);
         WriteDuration(json, record.Record.DurationMicros);
         json.WriteEndObject();
     }
 
-    internal static void WriteDuration(Utf8JsonWriter json, long? micros)
+    static void WriteDuration(Utf8JsonWriter json, long? micros)
     {
         if (micros is { } value) json.WriteNumber("duration_us"u8, value);
         else json.WriteNull("duration_us"u8);

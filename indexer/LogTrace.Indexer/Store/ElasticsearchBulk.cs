@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
@@ -186,7 +185,7 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
     {
         if (AreAllDone(body, pending.Length))
         {
-            foreach (var item in pending) results[item] = results[item] with { Outcome = BulkOutcome.Done };
+            foreach (var index in pending) results[index] = results[index] with { Outcome = BulkOutcome.Done };
             return ([], null);
         }
 
@@ -241,26 +240,39 @@ sealed class ElasticsearchBulk(ElasticsearchHttp http, ElasticsearchOptions opti
         return ([.. left], lastReason);
     }
 
-    /// <summary>Whether an answer says of each of so many items, in the form that servers write, that it was carried out. Nearly all do, and nothing more is to be learnt from them; any other is read whole.</summary>
-    internal static bool AreAllDone(ReadOnlySpan<byte> body, int items)
+    /// <summary>
+    /// True for the answer that nearly every request gets, told by its bytes: no errors, as many items as were sent, each of them carried out. What looks otherwise in any way, be it by a
+    /// blank, is left to be read item by item.
+    /// </summary>
+    internal static bool AreAllDone(ReadOnlySpan<byte> body, int count)
     {
-        if (!TryTake(ref body, "{\"errors\":false,\"items\":["u8)) return false;
-        for (var i = 0; i < items; i++)
+        if (!body.StartsWith("{\"errors\":false,\"items\":["u8)) return false;
+        body = body["{\"errors\":false,\"items\":["u8.Length..];
+        var last = ReadOnlySpan<byte>.Empty;
+        for (; count > 0; count--)
         {
-            if (i > 0 && !TryTake(ref body, ","u8)) return false;
-            if (!TryTake(ref body, "{\"create\":{\"status\":"u8) && !TryTake(ref body, "{\"index\":{\"status\":"u8) && !TryTake(ref body, "{\"delete\":{\"status\":"u8)) return false;
-            if (!TryTake(ref body, "201"u8) && !TryTake(ref body, "200"u8)) return false;
-            if (!TryTake(ref body, "}}"u8)) return false;
+            if (last.IsEmpty || !body.StartsWith(last))
+            {
+                last = DoneItem(body);
+                if (last.IsEmpty) return false;
+            }
+
+            body = body[last.Length..];
+            if (count == 1) break;
+            if (body.IsEmpty || body[0] != (byte)',') return false;
+            body = body[1..];
         }
 
         return body.SequenceEqual("]}"u8);
     }
 
-    static bool TryTake(ref ReadOnlySpan<byte> body, ReadOnlySpan<byte> expected)
+    /// <summary>The item that the text begins with if it says that its operation was carried out, else nothing.</summary>
+    static ReadOnlySpan<byte> DoneItem(ReadOnlySpan<byte> body)
     {
-        if (!body.StartsWith(expected)) return false;
-        body = body[expected.Length..];
-        return true;
+        if (body.StartsWith("{\"create\":{\"status\":201}}"u8)) return "{\"create\":{\"status\":201}}"u8;
+        if (body.StartsWith("{\"index\":{\"status\":201}}"u8)) return "{\"index\":{\"status\":201}}"u8;
+        if (body.StartsWith("{\"index\":{\"status\":200}}"u8)) return "{\"index\":{\"status\":200}}"u8;
+        return default;
     }
 
     static string? Text(JsonElement error, string name) =>
@@ -304,7 +316,9 @@ sealed class BulkFigures
     public void Settled(ReadOnlySpan<BulkResult> results, int bytes)
     {
         Interlocked.Add(ref _bytes, bytes);
-        foreach (var result in results) Interlocked.Increment(ref _outcomes[(int)result.Outcome]);
+        Span<int> counts = stackalloc int[_outcomes.Length];
+        foreach (var result in results) counts[(int)result.Outcome]++;
+        for (var outcome = 0; outcome < counts.Length; outcome++) Interlocked.Add(ref _outcomes[outcome], counts[outcome]);
     }
 
     public void WriteTo(PrometheusText output)
@@ -319,40 +333,16 @@ sealed class BulkFigures
 }
 
 /// <summary>The operations of one bulk request as they are sent, one after another in one pooled array, and where each lies. Not thread-safe.</summary>
-sealed class BulkBuffer(int capacity) : IBufferWriter<byte>
+sealed class BulkBuffer(int capacity) : JsonBuffer(capacity)
 {
     readonly List<int> _ends = [];
-    byte[] _bytes = ArrayPool<byte>.Shared.Rent(capacity);
-    bool _isKept;
 
-    /// <summary>A request that was given up, or answered before it was sent whole, may still read the array: nobody else gets it.</summary>
-    public void Keep() => _isKept = true;
-
-    /// <summary>Gives the array back; nothing may be read or written after that.</summary>
-    public void Return()
+    /// <inheritdoc/>
+    public override void Return()
     {
-        if (!_isKept) ArrayPool<byte>.Shared.Return(_bytes);
-        _bytes = [];
-        Length = 0;
+        base.Return();
         _ends.Clear();
     }
-
-    public void Write(ReadOnlySpan<byte> bytes)
-    {
-        if (_bytes.Length - Length < bytes.Length) Grow(bytes.Length);
-        bytes.CopyTo(_bytes.AsSpan(Length));
-        Length += bytes.Length;
-    }
-
-    /// <summary>Writes a text that is mere ASCII.</summary>
-    public void WriteAscii(string text)
-    {
-        Grow(text.Length);
-        Length += Encoding.UTF8.GetBytes(text, _bytes.AsSpan(Length));
-    }
-
-    /// <summary>Bytes written.</summary>
-    public int Length { get; private set; }
 
     /// <summary>Number of operations.</summary>
     public int Count => _ends.Count;
@@ -361,32 +351,6 @@ sealed class BulkBuffer(int capacity) : IBufferWriter<byte>
 
     /// <summary>Size of one operation.</summary>
     public int Bytes(int operation) => _ends[operation] - Start(operation);
-
-    /// <summary>Takes back what was written from a length on.</summary>
-    public void Truncate(int length) => Length = length;
-
-    /// <summary>Overwrites a byte written before.</summary>
-    public void Patch(int position, byte value) => _bytes[position] = value;
-
-    /// <summary>What was written from a position on.</summary>
-    public ReadOnlySpan<byte> WrittenFrom(int position) => _bytes.AsSpan(position, Length - position);
-
-    /// <summary>A part of what was written.</summary>
-    public ReadOnlySpan<byte> Written(int position, int length) => _bytes.AsSpan(position, length);
-
-    public void Advance(int count) => Length += count;
-
-    public Memory<byte> GetMemory(int sizeHint = 0)
-    {
-        Grow(sizeHint);
-        return _bytes.AsMemory(Length);
-    }
-
-    public Span<byte> GetSpan(int sizeHint = 0)
-    {
-        Grow(sizeHint);
-        return _bytes.AsSpan(Length);
-    }
 
     /// <summary>A request body of the given operations.</summary>
     public HttpContent Content(int[] operations, bool compressed)
@@ -399,16 +363,6 @@ sealed class BulkBuffer(int capacity) : IBufferWriter<byte>
         body.Headers.ContentType = content.Headers.ContentType;
         body.Headers.ContentEncoding.Add("gzip");
         return body;
-    }
-
-    void Grow(int sizeHint)
-    {
-        var needed = Math.Max(sizeHint, 256);
-        if (_bytes.Length - Length >= needed) return;
-        var larger = ArrayPool<byte>.Shared.Rent((int)Math.Min(Math.Max(_bytes.Length * 2L, (long)Length + needed), Array.MaxLength));
-        _bytes.AsSpan(0, Length).CopyTo(larger);
-        ArrayPool<byte>.Shared.Return(_bytes);
-        _bytes = larger;
     }
 
     int Start(int operation) => operation == 0 ? 0 : _ends[operation - 1];
@@ -444,7 +398,7 @@ sealed class BulkBuffer(int capacity) : IBufferWriter<byte>
                 var last = i;
                 while (last + 1 < _operations.Length && _operations[last + 1] == _operations[last] + 1) last++;
                 var start = _buffer.Start(_operations[i]);
-                yield return _buffer._bytes.AsMemory(start, _buffer._ends[_operations[last]] - start);
+                yield return _buffer.WrittenMemory(start, _buffer._ends[_operations[last]] - start);
                 i = last + 1;
             }
         }

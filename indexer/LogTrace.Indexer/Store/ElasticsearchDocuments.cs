@@ -34,36 +34,24 @@ static class ElasticsearchDocuments
 
     const int LongestName = 32;
 
-    // Room for a moment or an id.
-    const int TextRoom = 32;
-
     /// <summary>Id of a trace's chain: an Elasticsearch id is at most 512 bytes and any trace_id is one.</summary>
     public static string IdOf(string traceId) => Hex(TraceHash.Of(traceId));
 
-    public static string Hex(UInt128 id) => Encoding.ASCII.GetString(Hex(id, stackalloc byte[TextRoom]));
+    public static string Hex(UInt128 id) => id.ToString("x32", CultureInfo.InvariantCulture);
 
-    static ReadOnlySpan<byte> Hex(UInt128 id, Span<byte> room)
+    /// <summary>A moment as text, see <see cref="JsonBuffer.Iso"/>.</summary>
+    public static string Iso(long micros)
     {
-        Span<byte> bytes = stackalloc byte[16];
-        BinaryPrimitives.WriteUInt128BigEndian(bytes, id);
-        Convert.TryToHexStringLower(bytes, room, out var length);
-        return room[..length];
-    }
-
-    /// <summary>A moment as Elasticsearch's dates take it, to the microsecond. Moments that no calendar has stand at its ends.</summary>
-    public static string Iso(long micros) => Encoding.ASCII.GetString(Iso(micros, stackalloc byte[TextRoom]));
-
-    static ReadOnlySpan<byte> Iso(long micros, Span<byte> room)
-    {
-        // The runtime's own round-trip form has one digit more.
-        Moment(micros).TryFormat(room, out var length, "O", CultureInfo.InvariantCulture);
-        room[length - 2] = (byte)'Z';
-        return room[..(length - 1)];
+        Span<byte> text = stackalloc byte[JsonBuffer.IsoLength];
+        JsonBuffer.Iso(micros, text);
+        return Encoding.ASCII.GetString(text);
     }
 
     public static long Micros(string iso) =>
-        (DateTime.ParseExact(iso, "yyyy-MM-dd'T'HH:mm:ss.ffffff'Z'", CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal)
-            - DateTime.UnixEpoch).Ticks / TimeSpan.TicksPerMicrosecond;
+        Micros(DateTime.ParseExact(iso, "yyyy-MM-dd'T'HH:mm:ss.ffffff'Z'", CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal));
+
+    /// <summary>Microseconds since the epoch of a UTC moment.</summary>
+    public static long Micros(DateTime moment) => (moment - DateTime.UnixEpoch).Ticks / TimeSpan.TicksPerMicrosecond;
 
     /// <summary>The UTC moment of a number of microseconds, within what a date can be.</summary>
     public static DateTime Moment(long micros)
@@ -74,49 +62,52 @@ static class ElasticsearchDocuments
     }
 
     /// <summary>Writes a record's document and its line end.</summary>
-    public static void WriteRecord(IndexedRecord indexed, BulkBuffer output)
+    public static void WriteRecord(IndexedRecord indexed, JsonBuffer output)
     {
         var record = indexed.Record;
-        var json = DocumentWriter.Begin(output);
-        Span<byte> text = stackalloc byte[TextRoom];
-        json.Plain("@timestamp"u8, Iso(record.TimestampMicros, text));
-        json.Plain("ingested_at"u8, Iso(indexed.IngestedMicros, text));
-        json.Plain("record_id"u8, Hex(indexed.RecordId, text));
-        if (!record.IsAsWritten || XxHash128.HashToUInt128(record.SourceLine.Span) != indexed.LineHash) json.Plain("line_hash"u8, Hex(indexed.LineHash, text));
-        json.Text("source_file"u8, indexed.SourceFile);
-        json.Number("source_offset"u8, indexed.SourceOffset);
+        output.BeginObject();
+        output.Moment("@timestamp"u8, record.TimestampMicros);
+        output.Moment("ingested_at"u8, indexed.IngestedMicros);
+        output.Hex("record_id"u8, indexed.RecordId);
+        if (!record.IsAsWritten || XxHash128.HashToUInt128(record.SourceLine.Span) != indexed.LineHash) output.Hex("line_hash"u8, indexed.LineHash);
+        output.Text("source_file"u8, indexed.SourceFile);
+        output.Number("source_offset"u8, indexed.SourceOffset);
 
         // One name for what the line says and for what was derived, as long as they agree. Reading has to tell them apart again:
         // service_derived is there when they differ, and the line's own is the one that is not equal to it.
         var own = record.Service;
-        if (own is null && indexed.Service is not null) json.Text("service"u8, indexed.Service);
-        if (own != indexed.Service) json.Text("service_derived"u8, indexed.Service);
-        if (indexed.ServiceIsCertain) json.Flag("service_is_certain"u8, true);
-        json.Text("caller_service"u8, indexed.CallerService);
-        json.Text("callee_service"u8, indexed.CalleeService);
-        json.Text("kind"u8, KindNames[(int)indexed.Kind]);
+        if (own is null && indexed.Service is not null) output.Text("service"u8, indexed.Service);
+        if (own != indexed.Service) output.Text("service_derived"u8, indexed.Service);
+        if (indexed.ServiceIsCertain) output.Boolean("service_is_certain"u8, true);
+        output.Text("caller_service"u8, indexed.CallerService);
+        output.Text("callee_service"u8, indexed.CalleeService);
+        output.Text("kind"u8, KindNames[(int)indexed.Kind]);
         if (record.RpcId is { } rpcId)
         {
-            json.Number("rpc_depth"u8, rpcId.Depth);
-            if (rpcId.TryGetParent(out var parent)) json.Text("rpc_parent"u8, parent.Text);
+            output.Number("rpc_depth"u8, rpcId.Depth);
+            if (rpcId.TryGetParent(out var parent)) output.Text("rpc_parent"u8, parent.Text);
             Span<char> sort = stackalloc char[RpcId.MaxSortLength];
-            json.Text("rpc_sort"u8, sort[..rpcId.ToSortText(sort)]);
+            output.Text("rpc_sort"u8, sort[..rpcId.ToSortText(sort)]);
         }
 
-        if (record.DurationMicros is { } duration) json.Number("duration_us"u8, duration);
-        json.Number("start_us"u8, indexed.StartMicros);
-        json.Flag("is_error"u8, indexed.IsError);
-        if (indexed.CodeNumber is { } code) json.Number("code_num"u8, code);
-        json.Text("route"u8, indexed.Route);
-        json.Text("action_key"u8, indexed.ActionKey);
-        json.Text("error_key"u8, indexed.ErrorKey);
-        json.Text("peer"u8, indexed.Peer);
-        if (indexed.Tags.Count > 0) json.Texts("tags"u8, indexed.Tags);
-        if (indexed.Kind == RecordKind.Metric) WriteMetric(json, record.ExtraJson);
-        json.EndWith(record, RecordCodec.WriteLine);
+        if (record.DurationMicros is { } duration) output.Number("duration_us"u8, duration);
+        output.Number("start_us"u8, indexed.StartMicros);
+        output.Boolean("is_error"u8, indexed.IsError);
+        if (indexed.CodeNumber is { } code) output.Number("code_num"u8, code);
+        output.Text("route"u8, indexed.Route);
+        output.Text("action_key"u8, indexed.ActionKey);
+        output.Text("error_key"u8, indexed.ErrorKey);
+        output.Text("peer"u8, indexed.Peer);
+        if (indexed.Tags.Count > 0) output.Texts("tags"u8, indexed.Tags);
+        if (indexed.Kind == RecordKind.Metric) WriteMetric(output, record.ExtraJson);
+
+        var line = output.Length;
+        RecordCodec.WriteLine(record, output);
+        output.Patch(line, (byte)','); // its opening brace: the two objects become one
+        output.Write("\n"u8);
     }
 
-    static void WriteMetric(DocumentWriter json, string? extra)
+    static void WriteMetric(JsonBuffer output, string? extra)
     {
         if (extra is not ['{', ..]) return;
         try
@@ -125,7 +116,7 @@ static class ElasticsearchDocuments
             foreach (var (member, field) in MetricNumbers)
             {
                 if (members.RootElement.TryGetProperty(member, out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number) && double.IsFinite(number))
-                    json.Number(field, number);
+                    output.Number(field, number);
             }
         }
         catch (JsonException)
@@ -231,48 +222,47 @@ static class ElasticsearchDocuments
     /// <param name="calls">Its calls' versions, so that the next write knows which calls have changed and which are gone.</param>
     /// <param name="withRows">False leaves the rows out, for a chain that the server finds too large.</param>
     /// <param name="output">Where to.</param>
-    public static void WriteChain(ChainDocument chain, CallVersions calls, bool withRows, BulkBuffer output)
+    public static void WriteChain(ChainDocument chain, CallVersions calls, bool withRows, JsonBuffer output)
     {
-        var json = DocumentWriter.Begin(output);
-        Span<byte> text = stackalloc byte[TextRoom];
-        json.Plain("@timestamp"u8, Iso(chain.StartMicros, text));
-        json.Text("trace_id"u8, chain.TraceId);
-        json.Number("start_us"u8, chain.StartMicros);
-        json.Number("duration_us"u8, chain.DurationMicros);
-        json.Text("entry_service"u8, chain.EntryService);
-        json.Text("entry_action"u8, chain.EntryAction);
-        json.Text("entry_key"u8, chain.EntryKey);
-        json.Text("entry_code"u8, chain.EntryCode);
-        json.Texts("services"u8, chain.Services);
-        json.Texts("edges"u8, chain.Edges);
-        json.Number("record_count"u8, chain.RecordCount);
-        json.Number("node_count"u8, chain.NodeCount);
-        json.Number("depth"u8, chain.Depth);
-        json.Number("placeholder_count"u8, chain.PlaceholderCount);
-        json.Number("gap_count"u8, chain.GapCount);
-        json.Number("callee_only_count"u8, chain.CalleeOnlyCount);
-        json.Number("lost_count"u8, chain.LostCount);
-        json.Number("likely_loss_count"u8, chain.LikelyLossCount);
-        json.Number("ambiguous_count"u8, chain.AmbiguousCount);
-        json.Number("error_count"u8, chain.ErrorCount);
-        json.Number("alarm_count"u8, chain.AlarmCount);
+        output.BeginObject();
+        output.Moment("@timestamp"u8, chain.StartMicros);
+        output.Text("trace_id"u8, chain.TraceId);
+        output.Number("start_us"u8, chain.StartMicros);
+        output.Number("duration_us"u8, chain.DurationMicros);
+        output.Text("entry_service"u8, chain.EntryService);
+        output.Text("entry_action"u8, chain.EntryAction);
+        output.Text("entry_key"u8, chain.EntryKey);
+        output.Text("entry_code"u8, chain.EntryCode);
+        output.Texts("services"u8, chain.Services);
+        output.Texts("edges"u8, chain.Edges);
+        output.Number("record_count"u8, chain.RecordCount);
+        output.Number("node_count"u8, chain.NodeCount);
+        output.Number("depth"u8, chain.Depth);
+        output.Number("placeholder_count"u8, chain.PlaceholderCount);
+        output.Number("gap_count"u8, chain.GapCount);
+        output.Number("callee_only_count"u8, chain.CalleeOnlyCount);
+        output.Number("lost_count"u8, chain.LostCount);
+        output.Number("likely_loss_count"u8, chain.LikelyLossCount);
+        output.Number("ambiguous_count"u8, chain.AmbiguousCount);
+        output.Number("error_count"u8, chain.ErrorCount);
+        output.Number("alarm_count"u8, chain.AlarmCount);
 
         // Numbers, because an average of them is a rate, and dashboards average numbers only.
-        json.Number("failed"u8, chain.ErrorCount > 0 ? 1 : 0);
-        json.Number("lossy"u8, chain.LostCount > 0 ? 1 : 0);
-        json.Flag("debug"u8, chain.Debug);
-        json.Flag("sampled"u8, chain.Sampled);
-        json.Text("uid"u8, chain.Uid);
-        json.Flag("complete"u8, chain.Complete);
-        json.Flag("resolved"u8, chain.Resolved);
-        json.Plain("last_record_at"u8, Iso(chain.LastRecordMicros, text));
-        if (chain.UndecidedSince is { } undecided) json.Number("undecided_us"u8, undecided);
+        output.Number("failed"u8, chain.ErrorCount > 0 ? 1 : 0);
+        output.Number("lossy"u8, chain.LostCount > 0 ? 1 : 0);
+        output.Boolean("debug"u8, chain.Debug);
+        output.Boolean("sampled"u8, chain.Sampled);
+        output.Text("uid"u8, chain.Uid);
+        output.Boolean("complete"u8, chain.Complete);
+        output.Boolean("resolved"u8, chain.Resolved);
+        output.Moment("last_record_at"u8, chain.LastRecordMicros);
+        if (chain.UndecidedSince is { } undecided) output.Number("undecided_us"u8, undecided);
 
         // A line end within would end the document; between JSON's tokens it is a blank.
-        if (withRows) json.Json("rows"u8, OnOneLine(chain.RowsUtf8.Span));
-        json.Number("rows_total"u8, chain.RowsTotal);
-        json.Text("call_versions"u8, calls.ToText());
-        json.End();
+        if (withRows) output.Raw("rows"u8, OnOneLine(chain.RowsUtf8.Span));
+        output.Number("rows_total"u8, chain.RowsTotal);
+        output.Text("call_versions"u8, calls.ToText());
+        output.Write("}\n"u8);
     }
 
     static ReadOnlySpan<byte> OnOneLine(ReadOnlySpan<byte> json)
@@ -285,13 +275,13 @@ static class ElasticsearchDocuments
     }
 
     /// <summary>Writes what is left of a dropped chain. Without a time, so that no dashboard counts it.</summary>
-    public static void WriteMarker(string traceId, BulkBuffer output)
+    public static void WriteMarker(string traceId, JsonBuffer output)
     {
-        var json = DocumentWriter.Begin(output);
-        json.Text("trace_id"u8, traceId);
-        json.Number("record_count"u8, 0);
-        json.Flag("dropped"u8, true);
-        json.End();
+        output.BeginObject();
+        output.Text("trace_id"u8, traceId);
+        output.Number("record_count"u8, 0);
+        output.Boolean("dropped"u8, true);
+        output.Write("}\n"u8);
     }
 
     /// <summary>Reads a chain's document; without its calls, which are documents of their own.</summary>
@@ -331,35 +321,34 @@ static class ElasticsearchDocuments
     /// <param name="call">The call.</param>
     /// <param name="lastRecordMicros">When its chain's newest record was logged: written where something is lost, so that a chain under way need not count as lossy, and nowhere else, because it changes with every record.</param>
     /// <param name="output">Where to.</param>
-    public static void WriteCall(CallDocument call, long lastRecordMicros, BulkBuffer output)
+    public static void WriteCall(CallDocument call, long lastRecordMicros, JsonBuffer output)
     {
-        var json = DocumentWriter.Begin(output);
-        Span<byte> text = stackalloc byte[TextRoom];
-        json.Plain("@timestamp"u8, Iso(call.StartMicros, text));
-        json.Plain("call_id"u8, Hex(call.Id, text));
-        json.Text("trace_id"u8, call.TraceId);
-        json.Text("rpc_id"u8, call.RpcId);
-        json.Number("execution"u8, call.Execution);
-        json.Number("start_us"u8, call.StartMicros);
-        json.Text("entry_service"u8, call.EntryService);
-        json.Text("entry_action"u8, call.EntryAction);
-        json.Text("entry_key"u8, call.EntryKey);
-        json.Text("caller"u8, call.Caller);
-        json.Text("callee"u8, call.Callee);
-        json.Text("peer"u8, call.Peer);
-        json.Text("kind"u8, call.Kind);
-        json.Text("action_key"u8, call.ActionKey);
-        if (call.DurationMicros is { } duration) json.Number("duration_us"u8, duration);
-        if (call.NetworkMicros is { } network) json.Number("network_us"u8, network);
-        json.Flag("is_error"u8, call.IsError);
-        json.Number("failed"u8, call.IsError ? 1 : 0);
-        json.Text("loss_state"u8, call.LossState);
-        json.Number("gap_count"u8, call.GapCount);
-        json.Number("lost_count"u8, call.LostCount);
-        if (call.LostCount > 0) json.Plain("last_record_at"u8, Iso(lastRecordMicros, text));
-        json.Text("caller_host"u8, call.CallerHost);
-        json.Text("callee_host"u8, call.CalleeHost);
-        json.End();
+        output.BeginObject();
+        output.Moment("@timestamp"u8, call.StartMicros);
+        output.Hex("call_id"u8, call.Id);
+        output.Text("trace_id"u8, call.TraceId);
+        output.Text("rpc_id"u8, call.RpcId);
+        output.Number("execution"u8, call.Execution);
+        output.Number("start_us"u8, call.StartMicros);
+        output.Text("entry_service"u8, call.EntryService);
+        output.Text("entry_action"u8, call.EntryAction);
+        output.Text("entry_key"u8, call.EntryKey);
+        output.Text("caller"u8, call.Caller);
+        output.Text("callee"u8, call.Callee);
+        output.Text("peer"u8, call.Peer);
+        output.Text("kind"u8, call.Kind);
+        output.Text("action_key"u8, call.ActionKey);
+        if (call.DurationMicros is { } duration) output.Number("duration_us"u8, duration);
+        if (call.NetworkMicros is { } network) output.Number("network_us"u8, network);
+        output.Boolean("is_error"u8, call.IsError);
+        output.Number("failed"u8, call.IsError ? 1 : 0);
+        output.Text("loss_state"u8, call.LossState);
+        output.Number("gap_count"u8, call.GapCount);
+        output.Number("lost_count"u8, call.LostCount);
+        if (call.LostCount > 0) output.Moment("last_record_at"u8, lastRecordMicros);
+        output.Text("caller_host"u8, call.CallerHost);
+        output.Text("callee_host"u8, call.CalleeHost);
+        output.Write("}\n"u8);
     }
 
     public static CallDocument ReadCall(JsonElement source) => new()

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Net.Http.Headers;
@@ -108,10 +109,12 @@ sealed class ElasticsearchHttp : IDisposable
 
     string Url => _urls[Volatile.Read(ref _current)];
 
-    static ByteArrayContent? Content(JsonNode? body)
+    static ReadOnlyMemoryContent? Content(JsonNode? body)
     {
         if (body is null) return null;
-        var content = new ByteArrayContent(JsonSerializer.SerializeToUtf8Bytes(body));
+        var text = new ArrayBufferWriter<byte>(1024);
+        using (var json = new Utf8JsonWriter(text)) body.WriteTo(json);
+        var content = new ReadOnlyMemoryContent(text.WrittenMemory);
         content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
         return content;
     }

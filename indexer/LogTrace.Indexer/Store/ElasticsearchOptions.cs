@@ -41,8 +41,8 @@ public sealed record ElasticsearchOptions
     /// <summary>Bytes after which a bulk request is closed and sent. Default 5 MiB; 1 KiB to 64 MiB.</summary>
     public int BulkBytes { get; init; } = 5 << 20;
 
-    /// <summary>Bulk requests under way at once. Default 2; 1 to 16.</summary>
-    public int BulksInFlight { get; init; } = 2;
+    /// <summary>Bulk requests under way at once. Default 3; 1 to 16.</summary>
+    public int BulksInFlight { get; init; } = 3;
 
     /// <summary>How long one request may take. Default 1 minute; 100 ms to 10 minutes.</summary>
     public TimeSpan Timeout { get; init; } = TimeSpan.FromMinutes(1);

@@ -81,13 +81,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     public async Task<WriteResult> WriteAsync(IReadOnlyList<IndexedRecord> records, CancellationToken cancellationToken)
     {
         // The first of each id is written; what becomes of it becomes of its doubles.
-        var firsts = new Dictionary<UInt128, int>(records.Count);
-        var writes = new List<RecordWrite>(records.Count);
-        foreach (var record in records)
-        {
-            if (firsts.TryAdd(record.RecordId, writes.Count)) writes.Add(new RecordWrite(record, _records.Name(PlaceOf(record.Record.TimestampMicros, out var other)), other));
-        }
-
+        var writes = Placed(records);
         var elsewhere = await FindElsewhereAsync(writes, cancellationToken);
         var toSend = elsewhere.Count == 0 ? writes : writes.Where(write => !elsewhere.Contains(write.Record.RecordId)).ToList();
         var results = new BulkResult[toSend.Count];
@@ -110,12 +104,19 @@ public sealed class ElasticsearchTraceStore : ITraceStore
             _records.Written(toSend.Select(write => write.Index));
         }
 
+        if (toSend.Count == records.Count && Array.TrueForAll(results, result => result.Outcome == BulkOutcome.Done))
+        {
+            Counted(toSend);
+            await _setup.RetainAsync(cancellationToken);
+            return new WriteResult(records.Count, 0, []);
+        }
+
         var own = await FindOwnAsync(toSend, results, cancellationToken);
         var fates = new Dictionary<UInt128, BulkResult>(toSend.Count);
         for (var i = 0; i < toSend.Count; i++) fates[toSend[i].Record.RecordId] = results[i];
         int stored = 0, duplicates = 0;
         var refused = new List<RefusedRecord>();
-        var counted = new HashSet<UInt128>(firsts.Count);
+        var counted = new HashSet<UInt128>(toSend.Count);
         foreach (var record in records)
         {
             if (!fates.TryGetValue(record.RecordId, out var fate)) duplicates++;
@@ -124,14 +125,38 @@ public sealed class ElasticsearchTraceStore : ITraceStore
             else duplicates++;
         }
 
-        foreach (var write in toSend) _uncounted.TryRemove(write.Record.RecordId, out _);
+        Counted(toSend);
         await _setup.RetainAsync(cancellationToken);
         return new WriteResult(stored, duplicates, refused);
     }
 
+    void Counted(List<RecordWrite> writes)
+    {
+        if (_uncounted.IsEmpty) return;
+        foreach (var write in writes) _uncounted.TryRemove(write.Record.RecordId, out _);
+    }
+
+    List<RecordWrite> Placed(IReadOnlyList<IndexedRecord> records)
+    {
+        var seen = new HashSet<UInt128>(records.Count);
+        var writes = new List<RecordWrite>(records.Count);
+
+        // Thousands in a row lie in one place.
+        var (name, place) = ("", default(Place));
+        foreach (var record in records)
+        {
+            if (!seen.Add(record.RecordId)) continue;
+            if (!place.Holds(record.Record.TimestampMicros)) (place, name) = (PlaceOf(record.Record.TimestampMicros), "");
+            if (name.Length == 0) name = _records.Name(place.Suffix);
+            writes.Add(new RecordWrite(record, name, place.Other));
+        }
+
+        return writes;
+    }
+
     static void WriteRecord(RecordWrite write, BulkBuffer output)
     {
-        WriteAction(output, "create", write.Index, ElasticsearchDocuments.Hex(write.Record.RecordId), null);
+        WriteAction(output, "create"u8, write.Index, write.Record.RecordId, null);
         ElasticsearchDocuments.WriteRecord(write.Record, output);
     }
 
@@ -205,15 +230,15 @@ public sealed class ElasticsearchTraceStore : ITraceStore
         var present = new List<string>();
         foreach (var chain in chains)
         {
-            var suffix = PlaceOf(chain.StartMicros - AroundMidnight, out _);
-            if (suffix == PlaceOf(chain.StartMicros + AroundMidnight, out _)) writes.Add(new ChainWrite(chain, suffix, new CallVersions(), new CallVersions()));
+            var suffix = PlaceOf(chain.StartMicros - AroundMidnight).Suffix;
+            if (suffix == PlaceOf(chain.StartMicros + AroundMidnight).Suffix) writes.Add(new ChainWrite(chain, suffix, new CallVersions(), new CallVersions()));
             else present.Add(chain.TraceId);
         }
 
         // What is there belongs to another instance, or to one that died before it wrote its chain: it is left as that one's chain says that it is, or nobody would ever know of the difference.
-        var withOthers = await WriteCallsAsync(writes, "create", cancellationToken);
+        var withOthers = await WriteCallsAsync(writes, true, cancellationToken);
         var added = writes.Where(write => !withOthers.Contains(write.Chain.TraceId)).ToList();
-        var outcomes = await WriteChainDocumentsAsync(added, "create", true, cancellationToken);
+        var outcomes = await WriteChainDocumentsAsync(added, true, true, cancellationToken);
         withOthers.UnionWith(added.Where((_, i) => outcomes[i] == BulkOutcome.Conflict).Select(write => write.Chain.TraceId));
         foreach (var write in writes)
         {
@@ -229,21 +254,21 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     async Task WriteSomeChainsAsync(ChainDocument[] chains, CancellationToken cancellationToken)
     {
         var writes = await PlaceChainsAsync(chains, cancellationToken);
-        await WriteCallsAsync(writes, "index", cancellationToken);
-        await WriteChainDocumentsAsync(writes, "index", true, cancellationToken);
+        await WriteCallsAsync(writes, false, cancellationToken);
+        await WriteChainDocumentsAsync(writes, false, true, cancellationToken);
         foreach (var chain in chains) _unplaced.TryRemove(chain.TraceId, out _);
     }
 
     // Calls first: a crash between them and their chain leaves one that the next check finds stale, and its calls are written again.
     /// <param name="writes">The chains.</param>
-    /// <param name="action"><c>create</c>: a conflict is a call that is there already, which stays as it is; <c>index</c>: a conflict is a newer one of another instance.</param>
+    /// <param name="isNew">True: a conflict is a call that is there already, which stays as it is; false: a conflict is a newer one of another instance.</param>
     /// <param name="cancellationToken">Ends the wait.</param>
     /// <returns>Traces of which a call was in conflict.</returns>
-    async Task<HashSet<string>> WriteCallsAsync(List<ChainWrite> writes, string action, CancellationToken cancellationToken)
+    async Task<HashSet<string>> WriteCallsAsync(List<ChainWrite> writes, bool isNew, CancellationToken cancellationToken)
     {
         var calls = new List<CallWrite>();
         var ends = new List<int>(writes.Count);
-        var documents = new BulkBuffer(1 << 16);
+        var documents = new JsonBuffer(1 << 16);
         foreach (var write in writes)
         {
             var index = _calls.Name(write.Suffix);
@@ -262,7 +287,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
         var callResults = new BulkResult[calls.Count];
         try
         {
-            await _bulk.SendAsync(calls, (call, output) => WriteCall(call, action, documents, output), callResults, cancellationToken);
+            await _bulk.SendAsync(calls, (call, output) => WriteCall(call, isNew, documents, output), callResults, cancellationToken);
         }
         finally
         {
@@ -282,10 +307,10 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     }
 
     /// <param name="writes">The chains.</param>
-    /// <param name="action"><c>create</c>: a conflict is a chain that is there already; <c>index</c>: a conflict is a newer chain of another instance.</param>
+    /// <param name="isNew">True: a conflict is a chain that is there already; false: a conflict is a newer chain of another instance.</param>
     /// <param name="withRows">False after the server has refused them with all their rows.</param>
     /// <param name="cancellationToken">Ends the wait.</param>
-    async Task<BulkOutcome[]> WriteChainDocumentsAsync(List<ChainWrite> writes, string action, bool withRows, CancellationToken cancellationToken)
+    async Task<BulkOutcome[]> WriteChainDocumentsAsync(List<ChainWrite> writes, bool isNew, bool withRows, CancellationToken cancellationToken)
     {
         var results = new BulkResult[writes.Count];
         try
@@ -294,7 +319,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
                 writes,
                 (write, output) =>
                 {
-                    WriteAction(output, action, _chains.Name(write.Suffix), ElasticsearchDocuments.IdOf(write.Chain.TraceId), action == "create" ? null : write.Chain.RecordCount);
+                    WriteAction(output, isNew ? "create"u8 : "index"u8, _chains.Name(write.Suffix), TraceHash.Of(write.Chain.TraceId), isNew ? null : write.Chain.RecordCount);
                     ElasticsearchDocuments.WriteChain(write.Chain, write.Calls, withRows, output);
                 },
                 results,
@@ -310,7 +335,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
         var outcomes = Array.ConvertAll(results, result => result.Outcome);
         var tooLarge = Enumerable.Range(0, writes.Count).Where(i => results[i].Outcome == BulkOutcome.Refused).ToList();
         if (tooLarge.Count == 0) return outcomes;
-        var again = await WriteChainDocumentsAsync([.. tooLarge.Select(i => writes[i])], action, false, cancellationToken);
+        var again = await WriteChainDocumentsAsync([.. tooLarge.Select(i => writes[i])], isNew, false, cancellationToken);
         for (var i = 0; i < again.Length; i++) outcomes[tooLarge[i]] = again[i];
         return outcomes;
     }
@@ -321,30 +346,34 @@ public sealed class ElasticsearchTraceStore : ITraceStore
             throw new InvalidOperationException($"Elasticsearch refuses a chain or call document: {reason}. The index templates do not fit this version of LogTrace.");
     }
 
-    static void WriteCall(CallWrite call, string action, BulkBuffer documents, BulkBuffer output)
+    static void WriteCall(CallWrite call, bool isNew, JsonBuffer documents, BulkBuffer output)
     {
-        WriteAction(output, call.Length == 0 ? "delete" : action, call.Index, ElasticsearchDocuments.Hex(call.Id), action == "create" ? null : call.Version);
+        WriteAction(output, call.Length == 0 ? "delete"u8 : isNew ? "create"u8 : "index"u8, call.Index, call.Id, isNew ? null : call.Version);
         output.Write(documents.Written(call.Start, call.Length));
     }
 
-    // Index names and ids have no character that JSON would escape.
-    static void WriteAction(BulkBuffer output, string action, string index, string id, long? version)
+    static void WriteAction(BulkBuffer output, ReadOnlySpan<byte> action, string index, UInt128 id, long? version)
     {
-        output.Write("{\""u8);
-        output.WriteAscii(action);
-        output.Write("\":{\"_index\":\""u8);
-        output.WriteAscii(index);
-        output.Write("\",\"_id\":\""u8);
-        output.WriteAscii(id);
+        BeginAction(output, action, index);
+        output.WriteHex(id);
         output.Write("\""u8);
         if (version is { } number)
         {
-            output.Write(",\"version\":"u8);
-            output.WriteAscii(number.ToString(CultureInfo.InvariantCulture));
-            output.Write(",\"version_type\":\"external_gte\""u8);
+            output.Number("version"u8, number);
+            output.Plain("version_type"u8, "external_gte"u8);
         }
 
         output.Write("}}\n"u8);
+    }
+
+    // Index names have no character that JSON would escape.
+    static void BeginAction(BulkBuffer output, ReadOnlySpan<byte> action, string index)
+    {
+        output.Write("{\""u8);
+        output.Write(action);
+        output.Write("\":{\"_index\":\""u8);
+        output.WriteAscii(index);
+        output.Write("\",\"_id\":\""u8);
     }
 
     // Larger than any record_count: no chain of an instance that does not know of the decision yet is written over it.
@@ -361,11 +390,11 @@ public sealed class ElasticsearchTraceStore : ITraceStore
             // The markers first: what is left after a crash has one that counts no records, and so the next check finds it.
             await BulkAsync(_chains, writes, write => _chains.Name(write.Suffix), (write, output) =>
             {
-                WriteAction(output, "index", _chains.Name(write.Suffix), ElasticsearchDocuments.IdOf(write.Chain.TraceId), MarkerVersion);
+                WriteAction(output, "index"u8, _chains.Name(write.Suffix), TraceHash.Of(write.Chain.TraceId), MarkerVersion);
                 ElasticsearchDocuments.WriteMarker(write.Chain.TraceId, output);
             }, cancellationToken);
             var calls = writes.SelectMany(write => write.Former.Ids.Select(id => new CallWrite(_calls.Name(write.Suffix), id, MarkerVersion, 0, 0))).ToList();
-            await BulkAsync(_calls, calls, call => call.Index, (call, output) => WriteAction(output, "delete", call.Index, ElasticsearchDocuments.Hex(call.Id), call.Version), cancellationToken);
+            await BulkAsync(_calls, calls, call => call.Index, (call, output) => WriteAction(output, "delete"u8, call.Index, call.Id, call.Version), cancellationToken);
 
             await _records.RefreshAsync(cancellationToken, true);
             var records = new List<(string Index, string Id)>();
@@ -450,23 +479,35 @@ public sealed class ElasticsearchTraceStore : ITraceStore
             if (isPresent && place.Count > chain.RecordCount && !chain.Dropped) continue;
             var former = CallVersions.Parse(place.Calls);
             if (_unplaced.TryGetValue(chain.TraceId, out var ids)) former.Outdate(ids);
-            writes.Add(new ChainWrite(chain, isPresent ? place.Suffix : PlaceOf(chain.StartMicros, out _), former, new CallVersions()));
+            writes.Add(new ChainWrite(chain, isPresent ? place.Suffix : PlaceOf(chain.StartMicros).Suffix, former, new CallVersions()));
         }
 
         return writes;
     }
 
-    /// <summary>The index suffix of a moment, and the one where a record of that moment may lie as well because the clock has moved or moves past a limit.</summary>
-    string PlaceOf(long micros, out string? other)
+    /// <summary>Where records and chains of a moment lie.</summary>
+    /// <param name="Suffix">The index suffix.</param>
+    /// <param name="Other">The one where a record of that moment may lie as well because the clock has moved or moves past a limit.</param>
+    /// <param name="From">First moment of which the same holds.</param>
+    /// <param name="To">First moment after those.</param>
+    readonly record struct Place(string Suffix, string? Other, long From, long To)
+    {
+        public bool Holds(long micros) => micros >= From && micros < To;
+    }
+
+    Place PlaceOf(long micros)
     {
         var moment = ElasticsearchDocuments.Moment(micros);
         var now = _time.GetUtcNow().UtcDateTime;
         var oldest = now.AddDays(-_options.OverflowAfterDays);
         var newest = now.AddDays(_options.OverflowAheadDays);
-        var isFar = moment < oldest || moment > newest;
-        var isNearLimit = moment < oldest.AddDays(1) || moment > newest.AddDays(-1);
-        other = isFar ? Day(moment) : isNearLimit ? Overflow : null;
-        return isFar ? Overflow : Day(moment);
+        if (moment < oldest || moment > newest) return new Place(Overflow, Day(moment), 0, 0);
+
+        // Within a day of a limit.
+        var (certain, doubtful) = (oldest.AddDays(1), newest.AddDays(-1));
+        if (moment < certain || moment > doubtful) return new Place(Day(moment), Overflow, 0, 0);
+        var (first, end) = (moment.Date, moment.Date.AddDays(1));
+        return new Place(Day(moment), null, ElasticsearchDocuments.Micros(first > certain ? first : certain), ElasticsearchDocuments.Micros(end < doubtful ? end : doubtful));
     }
 
     // Thousands of records in a row are of one day.
@@ -502,7 +543,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     static readonly string[] RecordOrder = ["start_us", "source_offset"], CallOrder = ["start_us", "rpc_id"];
 
     async IAsyncEnumerable<JsonElement> ScanAsync(
-        string pattern, JsonObject query, string[] order, [EnumeratorCancellation] CancellationToken cancellationToken, bool withSource = true)
+        string pattern, JsonNode query, string[] order, [EnumeratorCancellation] CancellationToken cancellationToken, bool withSource = true)
     {
         JsonArray? after = null;
         var size = MaxPage;
@@ -687,7 +728,7 @@ public sealed class ElasticsearchTraceStore : ITraceStore
     }
 
     /// <summary>Ids of all traces that have a record which meets the query, a page at a time.</summary>
-    async IAsyncEnumerable<List<string>> TracePagesAsync(JsonObject query, [EnumeratorCancellation] CancellationToken cancellationToken)
+    async IAsyncEnumerable<List<string>> TracePagesAsync(JsonNode query, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         string? after = null;
         while (true)
@@ -721,7 +762,6 @@ public sealed class ElasticsearchTraceStore : ITraceStore
         await Task.WhenAll(_records.RefreshAsync(cancellationToken, true), _chains.RefreshAsync(cancellationToken, true));
         var stale = new List<string>();
 
-        // Exact to the microsecond, which a mere date is not.
         var since = Clause("range", "ingested_at", new JsonObject { ["gte"] = ElasticsearchDocuments.Iso(sinceMicros) });
         await foreach (var traces in TracePagesAsync(since, cancellationToken))
         {
@@ -791,7 +831,12 @@ public sealed class ElasticsearchTraceStore : ITraceStore
         _chains.Written([_chains.Name(suffix)]);
     }
 
-    static void WriteDelete((string Index, string Id) document, BulkBuffer output) => WriteAction(output, "delete", document.Index, document.Id, null);
+    static void WriteDelete((string Index, string Id) document, BulkBuffer output)
+    {
+        BeginAction(output, "delete"u8, document.Index);
+        output.WriteAscii(document.Id);
+        output.Write("\"}}\n"u8);
+    }
 
     /// <summary>Deprecation warnings that the server has answered with.</summary>
     internal ICollection<string> Warnings => _http.Warnings;
@@ -827,11 +872,11 @@ public sealed class ElasticsearchTraceStore : ITraceStore
         }
     }
 
-    static JsonObject Term(string field, string value) => Clause("term", field, JsonValue.Create(value));
+    static JsonNode Term(string field, string value) => Clause("term", field, JsonValue.Create(value));
 
-    static JsonObject TraceTerms(IEnumerable<string> traces) => Clause("terms", "trace_id", new JsonArray([.. traces.Select(trace => JsonValue.Create(trace))]));
+    static JsonNode TraceTerms(IEnumerable<string> traces) => Clause("terms", "trace_id", new JsonArray([.. traces.Select(trace => JsonValue.Create(trace))]));
 
-    static JsonObject Clause(string kind, string field, JsonNode value) => new() { [kind] = new JsonObject { [field] = value } };
+    static JsonNode Clause(string kind, string field, JsonNode value) => new JsonObject { [kind] = new JsonObject { [field] = value } };
 
     static JsonObject Filter(JsonArray clauses) => new() { ["bool"] = new JsonObject { ["filter"] = clauses } };
 
@@ -882,7 +927,13 @@ public sealed class ElasticsearchTraceStore : ITraceStore
         {
             lock (_unseen)
             {
-                foreach (var index in indices) _isWriter |= _unseen.Add(index);
+                // Thousands in a row are one and the same string.
+                string? last = null;
+                foreach (var index in indices)
+                {
+                    if (ReferenceEquals(index, last)) continue;
+                    _isWriter |= _unseen.Add(last = index);
+                }
             }
         }
 
