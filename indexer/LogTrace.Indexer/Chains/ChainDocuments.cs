@@ -85,7 +85,8 @@ public static class ChainDocuments
     /// <c>at_us, name, msg</c>, bounded; left out where there are none), <c>caller</c> and <c>callee</c>
     /// (<c>service, start_us, duration_us</c>, or null where that side has no record). A row for missing numbers: <c>gap</c> (<c>1.5..1.9</c>),
     /// <c>depth</c> and <c>service</c> of what is missing, and <c>count</c>. Flags that are false are left out. Times are corrected where clocks of hosts do not go together;
-    /// <c>clock_us</c> says what was added to those of the callee.
+    /// <c>clock_us</c> says what was added to those of the callee. <c>self_us</c> (microseconds in which none of its children was at work; left out where not known) and <c>critical</c>
+    /// (on the critical path) are as <see cref="ChainTimes"/> says; both are left out in chains of more than <see cref="MaxRows"/> nodes, where part of the path would not be drawn.
     /// </summary>
     public static ReadOnlyMemory<byte> Rows(CallChain chain, int maxRows = MaxRows, IReadOnlyDictionary<ChainNode, HopLabel>? labels = null)
     {
@@ -94,10 +95,11 @@ public static class ChainDocuments
         t_rows = null;
         var logs = MaxLogs;
         var clocks = ChainClocks.Of(chain);
+        using var times = chain.Nodes.Count <= MaxRows ? ChainTimes.Of(chain, clocks) : null;
         json.Write("["u8);
         foreach (var row in chain.Rows().Take(maxRows))
         {
-            if (row.Node is { } node) WriteNode(json, node, LabelOf(labels, node), clocks, ref logs);
+            if (row.Node is { } node) WriteNode(json, node, LabelOf(labels, node), clocks, times, ref logs);
             else WriteGap(json, row.Gap);
         }
 
@@ -108,7 +110,7 @@ public static class ChainDocuments
         return rows;
     }
 
-    static void WriteNode(JsonBuffer json, ChainNode node, HopLabel? label, ChainClocks? clocks, ref int logs)
+    static void WriteNode(JsonBuffer json, ChainNode node, HopLabel? label, ChainClocks? clocks, ChainTimes? times, ref int logs)
     {
         var (start, duration) = clocks?.Of(node) ?? (node.StartMicros, node.DurationMicros);
         var (callerShift, calleeShift) = clocks is null ? default : (clocks.OfCaller(node.Index), clocks.OfCallee(node.Index));
@@ -124,6 +126,8 @@ public static class ChainDocuments
         json.Text("code"u8, (node.Caller ?? node.Callee)?.Record.Code);
         json.Number("start_us"u8, start);
         WriteDuration(json, duration);
+        if (times?.SelfMicros(node) is { } self) json.Number("self_us"u8, self);
+        WriteFlag(json, "critical"u8, times?.IsCritical(node) == true);
         if (calleeShift != 0 && node.Callee is not null) json.Number("clock_us"u8, calleeShift);
         WriteFlag(json, "error"u8, node.IsError);
         WriteFlag(json, "placeholder"u8, node.IsPlaceholder);

@@ -8,6 +8,7 @@ namespace LogTrace.Indexer.Chains;
 /// <summary>
 /// A chain as one JSON object, for programs: what <c>rebuild --json</c> and <c>chain --json</c> print, one a line. Members may be
 /// added, never changed. A chain from the store and one from files are the same text but for <c>records</c>.
+/// Times are as logged; <c>self_us</c> (microseconds, null where not known) and <c>critical</c> are found with times that are corrected for clocks, see <see cref="ChainTimes"/>.
 /// </summary>
 public static class ChainJson
 {
@@ -30,7 +31,8 @@ public static class ChainJson
         json.WriteNumber("callee_only_count"u8, chain.CalleeOnlyCount);
         json.WriteNumber("ambiguous_count"u8, chain.AmbiguousCount);
         json.WriteStartArray("nodes"u8);
-        foreach (var node in chain.Nodes) WriteNode(json, node);
+        using var times = ChainTimes.Of(chain, ChainClocks.Of(chain));
+        foreach (var node in chain.Nodes) WriteNode(json, node, times);
         json.WriteEndArray();
         json.WriteStartArray("gaps"u8);
         foreach (var gap in chain.Gaps) json.WriteStringValue(gap.ToString());
@@ -38,7 +40,7 @@ public static class ChainJson
         json.WriteEndObject();
     }
 
-    static void WriteNode(Utf8JsonWriter json, ChainNode node)
+    static void WriteNode(Utf8JsonWriter json, ChainNode node, ChainTimes times)
     {
         json.WriteStartObject();
         json.WriteString("rpc_id"u8, node.IdText);
@@ -64,6 +66,9 @@ public static class ChainJson
         json.WriteString("action"u8, node.Action);
         json.WriteNumber("start_us"u8, node.StartMicros);
         WriteDuration(json, node.DurationMicros);
+        if (times.SelfMicros(node) is { } self) json.WriteNumber("self_us"u8, self);
+        else json.WriteNull("self_us"u8);
+        json.WriteBoolean("critical"u8, times.IsCritical(node));
         json.WriteBoolean("error"u8, node.IsError);
         WriteSide(json, "caller"u8, node.Caller, node.CallerService);
         WriteSide(json, "callee"u8, node.Callee, node.CalleeService);

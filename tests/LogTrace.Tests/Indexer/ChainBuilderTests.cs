@@ -450,7 +450,7 @@ public sealed class ChainBuilderTests
             "trace_id", "start_us", "duration_us", "complete", "resolved", "record_count", "placeholder_count", "gap_count", "callee_only_count", "ambiguous_count", "nodes", "gaps");
         var nodes = json.GetProperty("nodes").EnumerateArray().ToList();
         nodes[4].EnumerateObject().Select(member => member.Name).Should().Equal(
-            "rpc_id", "execution", "parent", "parent_execution", "depth", "kind", "placeholder", "foreign", "ambiguous", "service", "name", "action", "start_us", "duration_us", "error", "caller", "callee", "records");
+            "rpc_id", "execution", "parent", "parent_execution", "depth", "kind", "placeholder", "foreign", "ambiguous", "service", "name", "action", "start_us", "duration_us", "self_us", "critical", "error", "caller", "callee", "records");
         nodes[0].GetProperty("parent").ValueKind.Should().Be(System.Text.Json.JsonValueKind.Null);
         nodes[4].GetProperty("caller").ValueKind.Should().Be(System.Text.Json.JsonValueKind.Null);
         nodes[4].GetProperty("callee").GetRawText().Should().Be("""{"service":"stock","start_us":1022000,"duration_us":25000}""");

@@ -14,6 +14,7 @@
   let timer = 0;
   let shown = '';        // the JSON that is drawn, so that a refresh without news leaves the page alone
   let expanded = new Set();
+  let isPathShown = true;
   let turn = 0;          // answers to questions of an earlier page are thrown away
 
   // ---- small things
@@ -298,6 +299,8 @@
       time.append(side ? bar('alone', side.start_us, side.start_us + (side.duration_us || 0), scale) : bar('event', row.from, row.to, scale));
     }
 
+    if (row.critical) time.append(bar('critical', row.from, row.to, scale));
+
     if (!row.placeholder && row.duration_us !== null && row.duration_us !== undefined) {
       const length = element('span', 'took', took(row.duration_us));
       length.style.left = scale.at(row.to) + '%';
@@ -309,6 +312,7 @@
     }
 
     made.append(label, time);
+    if (row.critical) made.append(element('span', 'unseen', 'on the critical path'));
     return made;
   }
 
@@ -365,6 +369,12 @@
     const logs = element('div', 'logs');
     logs.style.setProperty('--depth', row.style.getPropertyValue('--depth'));
     const records = chain.byNode.get(key) || [];
+    const node = chain.rowOf.get(key);
+    if (node && node.self_us !== undefined) {
+      const network = node.caller && node.callee && node.caller.duration_us >= node.callee.duration_us && node.callee.duration_us !== null ? node.caller.duration_us - node.callee.duration_us : null;
+      logs.append(element('div', 'times', 'self time ' + took(node.self_us) + (network === null ? '' : ' · network and waiting ' + took(network)) + (node.critical ? ' · on the critical path' : '')));
+    }
+
     logs.append(...(records.length
       ? records.map(record => logLine(record, chain.start_us))
       : [element('span', 'quiet', 'No record of this call has arrived: it is known from the ids of the calls below it.')]));
@@ -381,6 +391,7 @@
     for (const records of chain.byNode.values()) records.sort((a, b) => a.time_us - b.time_us);
     spanRows(chain.rows);
     const nodes = chain.rows.filter(row => !row.gap);
+    chain.rowOf = new Map(nodes.map(row => [keyOf(row.rpc_id, row.execution), row]));
     // Where clocks of hosts differ the rows' times are corrected, and the chain's own are not.
     const clocks = nodes.reduce((most, row) => Math.max(most, Math.abs(row.clock_us || 0)), 0);
     let from = clocks ? Infinity : chain.start_us;
@@ -398,6 +409,11 @@
     const showAll = element('button', '', 'Show all lines');
     showAll.type = 'button';
     tools.append(showAll);
+    const showPath = element('button', 'path', 'Critical path');
+    showPath.type = 'button';
+    showPath.title = 'Underlined calls are those that the whole had to wait for: from the end backwards, always the call that ended last';
+    showPath.setAttribute('aria-pressed', String(isPathShown));
+    if (nodes.some(row => row.critical)) tools.append(showPath);
     const facts = element('div', 'facts');
     const fact = (name, value) => {
       const made = element('span', '', name + ' ');
@@ -431,6 +447,13 @@
     }
     axis.append(element('span', 'label', 'call'), ticks);
     waterfall.append(axis);
+
+    waterfall.classList.toggle('without-path', !isPathShown);
+    showPath.addEventListener('click', () => {
+      isPathShown = !isPathShown;
+      showPath.setAttribute('aria-pressed', String(isPathShown));
+      waterfall.classList.toggle('without-path', !isPathShown);
+    });
 
     let drawn = 0;
     const drawMore = () => {
