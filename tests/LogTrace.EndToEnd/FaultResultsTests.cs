@@ -48,6 +48,14 @@ public sealed class FaultResultsTests : IDisposable
     }
 
     [Fact]
+    public void Where_the_checkout_lies_is_not_kept()
+    {
+        Results.Add(Outcome(1, passed: false, says: $"at FileFaults.Fail() in {Path.Combine(Repository.Root, "tests", "FileFaults.cs")}:line 7"));
+
+        File.ReadAllText(_folder["faults.jsonl"]).Should().Contain("in tests/FileFaults.cs:line 7").And.NotContain(Repository.Root);
+    }
+
+    [Fact]
     public void Sums_stay_until_all_their_seeds_are_seen_again()
     {
         File.WriteAllLines(_folder["faults.jsonl"],

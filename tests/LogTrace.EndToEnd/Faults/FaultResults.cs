@@ -4,6 +4,7 @@ using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using LogTrace.Tests.Support;
 
 namespace LogTrace.EndToEnd.Faults;
 
@@ -62,7 +63,8 @@ sealed class FaultResults(string file, string table, string lockFile)
         using var ours = Lock();
         var lines = Read();
         lines.RemoveAll(line => line is FaultOutcome it && it.Row == outcome.Row && it.Seed == outcome.Seed);
-        lines.Add(outcome with { Says = Shortened(outcome.Says) });
+        // Where the checkout lies says nothing, and is nobody's business.
+        lines.Add(outcome with { Says = Shortened(outcome.Says.Replace(Repository.Root + Path.DirectorySeparatorChar, "", StringComparison.Ordinal)) });
         // In the order of the rows, so that what two people add can be merged; rows that are no more stay at the end.
         var order = FaultMatrix.Rows.Select((row, i) => (row.Key, i)).ToDictionary(it => it.Key, it => it.i);
         lines = [.. lines.OrderBy(line => order.GetValueOrDefault(RowOf(line), int.MaxValue)).ThenBy(line => line is FaultOutcome it ? it.Seed : 0)];
