@@ -9,6 +9,9 @@ static class JsonText
     static readonly SearchValues<byte> MustBeEscaped = SearchValues.Create(
         [(byte)'"', (byte)'\\', .. Enumerable.Range(0, 32).Select(character => (byte)character)]);
 
+    /// <summary>Whether a text stands in JSON as it is.</summary>
+    public static bool IsPlain(ReadOnlySpan<byte> utf8) => utf8.IndexOfAny(MustBeEscaped) < 0;
+
     /// <summary>Writes valid UTF-8 as a string in quotes. Only what JSON demands is escaped: lines stay readable and small.</summary>
     public static void WriteString(IBufferWriter<byte> output, ReadOnlySpan<byte> utf8)
     {

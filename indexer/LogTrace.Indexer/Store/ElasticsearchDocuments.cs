@@ -54,12 +54,7 @@ static class ElasticsearchDocuments
     public static long Micros(DateTime moment) => (moment - DateTime.UnixEpoch).Ticks / TimeSpan.TicksPerMicrosecond;
 
     /// <summary>The UTC moment of a number of microseconds, within what a date can be.</summary>
-    public static DateTime Moment(long micros)
-    {
-        var least = (DateTime.MinValue - DateTime.UnixEpoch).Ticks / TimeSpan.TicksPerMicrosecond;
-        var most = (DateTime.MaxValue - DateTime.UnixEpoch).Ticks / TimeSpan.TicksPerMicrosecond;
-        return DateTime.UnixEpoch.AddTicks(Math.Clamp(micros, least, most) * TimeSpan.TicksPerMicrosecond);
-    }
+    public static DateTime Moment(long micros) => DateTime.UnixEpoch.AddTicks(JsonBuffer.OfCalendar(micros) * TimeSpan.TicksPerMicrosecond);
 
     /// <summary>Writes a record's document and its line end.</summary>
     public static void WriteRecord(IndexedRecord indexed, JsonBuffer output)

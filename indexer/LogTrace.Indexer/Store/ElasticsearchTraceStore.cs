@@ -10,6 +10,7 @@ using System.Text.Json.Nodes;
 using LogTrace.Records;
 using LogTrace.Shipper;
 using Microsoft.Extensions.Logging.Abstractions;
+using JsonValue = System.Text.Json.Nodes.JsonValue;
 
 namespace LogTrace.Indexer.Store;
 

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Buffers.Binary;
 using System.Globalization;
 using System.Text;
+using LogTrace.Records;
 
 namespace LogTrace.Indexer.Store;
 
@@ -18,13 +19,11 @@ class JsonBuffer(int capacity) : IBufferWriter<byte>
     /// <summary>Digits of a 128-bit id.</summary>
     public const int HexLength = 32;
 
-    const int DateLength = 10, LongestNumber = 32;
-    const long MicrosPerDay = 86_400_000_000;
-
-    static readonly SearchValues<byte> MustBeEscaped = SearchValues.Create([(byte)'"', (byte)'\\', .. Enumerable.Range(0, 32).Select(character => (byte)character)]);
-
     static readonly long s_least = (DateTime.MinValue - DateTime.UnixEpoch).Ticks / TimeSpan.TicksPerMicrosecond;
     static readonly long s_most = (DateTime.MaxValue - DateTime.UnixEpoch).Ticks / TimeSpan.TicksPerMicrosecond;
+
+    const int DateLength = 10, LongestNumber = 32;
+    const long MicrosPerDay = 86_400_000_000;
 
     // Thousands of moments in a row are of one day.
     [ThreadStatic] static byte[]? t_date;
@@ -231,7 +230,7 @@ class JsonBuffer(int capacity) : IBufferWriter<byte>
     /// <param name="output">Room for <see cref="IsoLength"/> bytes.</param>
     public static void Iso(long micros, Span<byte> output)
     {
-        micros = Math.Clamp(micros, s_least, s_most);
+        micros = OfCalendar(micros);
         var day = Math.DivRem(micros, MicrosPerDay, out var rest);
         if (rest < 0) (day, rest) = (day - 1, rest + MicrosPerDay);
         var date = t_date;
@@ -260,6 +259,9 @@ class JsonBuffer(int capacity) : IBufferWriter<byte>
         }
     }
 
+    /// <summary>Microseconds since the epoch, cut to what a date can be.</summary>
+    public static long OfCalendar(long micros) => Math.Clamp(micros, s_least, s_most);
+
     void Name(ReadOnlySpan<byte> name)
     {
         Reserve(name.Length + 4);
@@ -279,41 +281,15 @@ class JsonBuffer(int capacity) : IBufferWriter<byte>
         var room = _bytes.AsSpan(Length);
         room[0] = (byte)'"';
         var length = Encoding.UTF8.GetBytes(text, room[1..]);
-        if (room.Slice(1, length).IndexOfAny(MustBeEscaped) is >= 0 and var first)
+        if (!JsonText.IsPlain(room.Slice(1, length)))
         {
-            Escape(first + 1, length + 1);
+            // What is there is written over.
+            JsonText.WriteString(this, room.Slice(1, length).ToArray());
             return;
         }
 
         room[length + 1] = (byte)'"';
         Length += length + 2;
-    }
-
-    // From the first that has to be, all that follows is written once more.
-    void Escape(int first, int end)
-    {
-        var rest = _bytes.AsSpan(Length + first, end - first).ToArray().AsSpan();
-        Length += first;
-        for (int next; (next = rest.IndexOfAny(MustBeEscaped)) >= 0; rest = rest[(next + 1)..])
-        {
-            Write(rest[..next]);
-            var character = rest[next];
-            switch (character)
-            {
-                case (byte)'"': Write("\\\""u8); break;
-                case (byte)'\\': Write("\\\\"u8); break;
-                case (byte)'\n': Write("\\n"u8); break;
-                case (byte)'\r': Write("\\r"u8); break;
-                case (byte)'\t': Write("\\t"u8); break;
-                default:
-                    Write("\\u00"u8);
-                    Write([(byte)('0' + (character >> 4)), "0123456789abcdef"u8[character & 15]]);
-                    break;
-            }
-        }
-
-        Write(rest);
-        Write("\""u8);
     }
 
     void Reserve(int needed)

@@ -75,15 +75,22 @@ public sealed class HintTests
         rig.Arrivals.Should().HaveCount(5);
     }
 
-    [Fact]
-    public void A_change_of_which_the_kernel_tells_nothing_is_seen_after_the_quiet_interval_and_all_others_are_looked_for_from_then_on()
+    /// <summary>A shipper that has read one line of a.log, long ago, and to which the kernel says nothing more.</summary>
+    static ShipperRig QuietAndDeaf()
     {
         var isDeaf = false;
-        using var rig = new ShipperRig { LosesHint = () => isDeaf };
+        var rig = new ShipperRig { LosesHint = () => isDeaf };
         rig.Append("a.log", "one\n");
         rig.Start().Ship();
         Pass(rig, Quiet);
         isDeaf = true;
+        return rig;
+    }
+
+    [Fact]
+    public void A_change_of_which_the_kernel_tells_nothing_is_seen_after_the_quiet_interval_and_all_others_are_looked_for_from_then_on()
+    {
+        using var rig = QuietAndDeaf();
         rig.Append("a.log", "two\n");
 
         Pass(rig, rig.Options.QuietInterval);
@@ -99,12 +106,7 @@ public sealed class HintTests
     [Fact]
     public void A_file_that_comes_without_a_word_of_the_kernel_is_seen_after_the_quiet_interval()
     {
-        var isDeaf = false;
-        using var rig = new ShipperRig { LosesHint = () => isDeaf };
-        rig.Append("a.log", "one\n");
-        rig.Start().Ship();
-        Pass(rig, Quiet);
-        isDeaf = true;
+        using var rig = QuietAndDeaf();
         rig.Append("b.log", "two\n");
 
         Pass(rig, rig.Options.QuietInterval);
