@@ -217,7 +217,6 @@ sealed class TailedFiles(ShipperOptions options, FileDiscovery discovery, FileHi
             else unknown.Add(file);
         }
 
-
         var searchAbsent = time.GetTimestamp() >= _nextAbsentSearch;
         if (searchAbsent) _nextAbsentSearch = time.GetTimestamp() + Ticks(AbsentSearchInterval);
         foreach (var tailer in _tailers.Values.Where(t => !here.Contains(t.Key)).ToList()) Follow(tailer, searchAbsent);

@@ -57,7 +57,6 @@ public sealed record ChainDocument
     /// <summary>The same as it is stored.</summary>
     internal ReadOnlyMemory<byte> RowsUtf8 { get; init; } = "[]"u8.ToArray();
 
-
     public int RowsTotal { get; init; }
 
     public IReadOnlyList<CallDocument> Calls { get; init; } = [];

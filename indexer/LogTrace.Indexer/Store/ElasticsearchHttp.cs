@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Net.Http.Headers;
@@ -109,12 +108,10 @@ sealed class ElasticsearchHttp : IDisposable
 
     string Url => _urls[Volatile.Read(ref _current)];
 
-    static ReadOnlyMemoryContent? Content(JsonNode? body)
+    static ByteArrayContent? Content(JsonNode? body)
     {
         if (body is null) return null;
-        var text = new ArrayBufferWriter<byte>(1024);
-        using (var json = new Utf8JsonWriter(text)) body.WriteTo(json);
-        var content = new ReadOnlyMemoryContent(text.WrittenMemory);
+        var content = new ByteArrayContent(JsonSerializer.SerializeToUtf8Bytes(body));
         content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
         return content;
     }
